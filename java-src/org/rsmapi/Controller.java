@@ -1,0 +1,295 @@
+package org.rsmapi;
+
+import java.nio.ByteBuffer;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.ServiceLoader;
+import org.rsmapi.loopback.LoopbackProvider;
+import org.rsmapi.mem.Reclaim;
+import org.rsmapi.spi.Interconnect;
+import org.rsmapi.spi.InterconnectProvider;
+import org.rsmapi.sys.Vm;
+
+/**
+ * A controller: the way to an interconnect, from which segments are exported and to which they are imported
+ * (rsm_get_controller(3RSM)).
+ *
+ * <p>Controllers are counted: each {@link #get} of the same name gives the same object and one more reference, each
+ * {@link #release} drops one, and the last one ends it. Segments that are still there go on.
+ *
+ * <p>{@code loopback} reaches the local node. {@code shm0} to {@code shm31} are the same mechanism with 64 nodes on one machine:
+ * each process, or each controller by {@link #get(String, int)}, plays one.
+ */
+public final class Controller implements AutoCloseable {
+    private static final String LOOPBACK = "loopback";
+    private static final int NAME_LIMIT = 256;
+    private static final int MAX_NODE = 63;
+    private static final int CONFIGURED_NODE = -1;
+    private static final List<Controller> OPEN = new ArrayList<>();
+
+    private final Interconnect interconnect;
+    private int references;
+
+    private Controller(Interconnect interconnect) {
+        this.interconnect = interconnect;
+    }
+
+    /**
+     * The controller of this name, one reference more.
+     *
+     * @param name  {@code loopback}, {@code shm0} and so on, upper or lower case; null means {@code loopback}. A name without a
+     *              number means unit 0
+     * @throws RsmException CTLR_NOT_PRESENT, BAD_CONF (the configured node is not one)
+     */
+    public static Controller get(String name) {
+        return open(name, CONFIGURED_NODE);
+    }
+
+    /**
+     * The controller of this name on which this caller plays a given node, one reference more.
+     *
+     * @param node  0 to 63
+     * @throws RsmException in this order: BAD_CONF (no such node), CTLR_NOT_PRESENT
+     */
+    public static Controller get(String name, int node) {
+        if (node < 0 || node > MAX_NODE) {
+            throw RsmException.of(RsmError.BAD_CONF, "get-controller").with("node", node).hint("nodes are 0 to 63");
+        }
+        return open(name, node);
+    }
+
+    private static Controller open(String name, int node) {
+        Interconnect interconnect = find(name == null ? LOOPBACK : name, node);
+        synchronized (OPEN) {
+            for (Controller open : OPEN) {
+                if (open.interconnect.name().equals(interconnect.name())
+                        && open.interconnect.localNode() == interconnect.localNode()) {
+                    interconnect.close();
+                    open.references++;
+                    return open;
+                }
+            }
+            Controller controller = new Controller(interconnect);
+            controller.references = 1;
+            OPEN.add(controller);
+            return controller;
+        }
+    }
+
+    private static Interconnect find(String name, int node) {
+        int digits = name.length();
+        while (digits > 0 && name.charAt(digits - 1) >= '0' && name.charAt(digits - 1) <= '9') {
+            digits--;
+        }
+        String type = name.substring(0, digits).toLowerCase(Locale.ROOT);
+        int unit = unit(name.substring(digits));
+        if (!type.isEmpty() && name.length() < NAME_LIMIT && unit >= 0) {
+            Interconnect found = new LoopbackProvider().open(type, unit, node);
+            if (found != null) {
+                return found;
+            }
+            for (InterconnectProvider provider : ServiceLoader.load(InterconnectProvider.class)) {
+                found = provider.open(type, unit, node);
+                if (found != null) {
+                    return found;
+                }
+            }
+        }
+        throw RsmException.of(RsmError.CTLR_NOT_PRESENT, "get-controller")
+            .with("controller", name.length() < NAME_LIMIT ? name : name.substring(0, NAME_LIMIT) + "...")
+            .hint("there are loopback and shm0 to shm31");
+    }
+
+    private static int unit(String digits) {
+        return digits.isEmpty() ? 0 : digits.length() > 9 ? -1 : Integer.parseInt(digits);
+    }
+
+    /** The canonical name. */
+    public String name() {
+        return interconnect.name();
+    }
+
+    /** The node that is played here, 0 to 63. */
+    public int nodeId() {
+        return interconnect.localNode();
+    }
+
+    /** Whether there is a reference left. */
+    public boolean isOpen() {
+        synchronized (OPEN) {
+            return references > 0;
+        }
+    }
+
+    /**
+     * What the controller can do (rsm_get_controller_attr(3RSM)).
+     *
+     * @throws RsmException CTLR_NOT_PRESENT if it has been released
+     */
+    public ControllerAttributes attributes() {
+        return live("controller-attr").attributes();
+    }
+
+    /**
+     * Drops one reference (rsm_release_controller(3RSM)).
+     *
+     * @throws RsmException BAD_CTLR_HNDL if there is none left
+     */
+    public void release() {
+        if (!drop()) {
+            throw RsmException.of(RsmError.BAD_CTLR_HNDL, "release-controller").with("controller", name())
+                .hint("every reference has been released");
+        }
+    }
+
+    /** Drops one reference if there is one left. */
+    @Override
+    public void close() {
+        drop();
+    }
+
+    private boolean drop() {
+        synchronized (OPEN) {
+            if (references == 0) {
+                return false;
+            }
+            references--;
+            if (references > 0) {
+                return true;
+            }
+            OPEN.remove(this);
+        }
+        interconnect.close();
+        return true;
+    }
+
+    /**
+     * Creates an export segment of new memory (rsm_memseg_export_create(3RSM), with memory that the library allocates).
+     *
+     * @param length  bytes, a multiple of the page size; the memory is zero and all of it is allocated now
+     * @throws RsmException see {@link #exportCreate(long, long, int)}
+     */
+    public ExportSegment exportCreate(long length) {
+        return exportCreate(length, 0);
+    }
+
+    /**
+     * Creates an export segment of new memory.
+     *
+     * @param length  bytes, a multiple of the page size
+     * @param flags   {@link ExportSegment#ALLOW_REBIND} and {@link ExportSegment#CREATE_SEG_DONTWAIT}; other bits are ignored
+     * @throws RsmException BAD_LENGTH, BAD_MEM_ALIGNMENT, INSUFFICIENT_MEM, INSUFFICIENT_RESOURCES, CTLR_NOT_PRESENT
+     */
+    public ExportSegment exportCreate(long length, int flags) {
+        Interconnect live = live("export-create");
+        ExportSegment.checkLength(live, 0, length);
+        return new ExportSegment(this, live.allocate(length), length, flags, null);
+    }
+
+    /**
+     * Creates an export segment of the caller's own memory (rsm_memseg_export_create(3RSM)), which stays where it is and keeps its
+     * content, now and after {@link ExportSegment#destroy()}. While this call runs, nobody may write to it.
+     *
+     * <p>A wrong address here could take memory away from the JVM itself. So it has to be memory that the library knows to be
+     * the caller's: memory from {@link LocalMemory#allocate}, or a direct buffer's
+     * ({@link #exportCreate(ByteBuffer, int)}). Whoever gets memory from elsewhere starts the JVM with
+     * {@code -Drsmapi.foreign-memory=allow} and answers for the addresses.
+     *
+     * @param address  a multiple of the page size
+     * @param length   bytes, a multiple of the page size
+     * @param flags    as in {@link #exportCreate(long, int)}
+     * @throws RsmException in this order: CTLR_NOT_PRESENT, BAD_ADDR (0), BAD_LENGTH, BAD_MEM_ALIGNMENT, BAD_ADDR (not mapped, or
+     *     a file mapped shared), PERM_DENIED (not writable), BAD_ADDR (not the caller's, or partly exported already),
+     *     INSUFFICIENT_MEM, INSUFFICIENT_RESOURCES
+     */
+    public ExportSegment exportCreate(long address, long length, int flags) {
+        Interconnect live = live("export-create");
+        if (address == 0) {
+            throw RsmException.of(RsmError.BAD_ADDR, "export-create").with("address", address);
+        }
+        ExportSegment.checkLength(live, address, length);
+        LocalMemory memory = LocalMemory.containing(address, length);
+        LocalMemory.Part part = memory == null ? null : memory.occupy(address, length, true);
+        if (memory != null && part == null) {
+            Reclaim.collect(); // a mapping that was closed keeps its place until its object is gone
+            part = memory.occupy(address, length, true);
+        }
+        if (memory != null && part == null) {
+            throw RsmException.of(RsmError.BAD_ADDR, "export-create").with("address", address).with("length", length)
+                .hint("another segment or mapping lies over a part of this memory");
+        }
+        try {
+            return new ExportSegment(this, live.adopt(address, length, part), length, flags, part);
+        } catch (RuntimeException | Error e) {
+            if (part != null) {
+                part.release();
+            }
+            throw e;
+        }
+    }
+
+    /**
+     * Creates an export segment of a direct buffer's memory, from its position to its limit.
+     *
+     * @throws RsmException as {@link #exportCreate(long, long, int)}; BAD_ADDR too if the buffer is null, on the heap or read-only
+     */
+    public ExportSegment exportCreate(ByteBuffer buffer, int flags) {
+        Interconnect live = live("export-create");
+        if (buffer == null || !buffer.isDirect() || buffer.isReadOnly()) {
+            throw RsmException.of(RsmError.BAD_ADDR, "export-create").hint("a writable direct ByteBuffer is needed");
+        }
+        long address = com.sun.jna.Pointer.nativeValue(com.sun.jna.Native.getDirectBufferPointer(buffer)) + buffer.position();
+        ExportSegment.checkLength(live, address, buffer.remaining());
+        return new ExportSegment(this, live.adopt(address, buffer.remaining(), buffer), buffer.remaining(), flags, buffer);
+    }
+
+    /**
+     * Connects to a published segment (rsm_memseg_import_connect(3RSM)), waiting up to five seconds for the exporter's answer.
+     *
+     * @throws RsmException see {@link #importConnect(int, long, int, Duration)}
+     */
+    public ImportSegment importConnect(int node, long segmentId, Permission permission) {
+        return importConnect(node, segmentId, permission == null ? -1 : permission.bits(), ImportSegment.CONNECT_TIMEOUT);
+    }
+
+    /**
+     * Connects to a published segment (rsm_memseg_import_connect(3RSM)).
+     *
+     * @param node        the exporting node; the local one is {@link #nodeId()}
+     * @param segmentId   any 32-bit id
+     * @param permission  0400, 0200 or 0600; or 0, which every access list grants to a node that it names and with which nothing
+     *                    can be mapped
+     * @param timeout     how long to wait for the exporter's answer; an exporter answers in microseconds unless it is stopped
+     * @throws RsmException in this order: CTLR_NOT_PRESENT (released), PERM_DENIED (a permission that is none), BAD_SEGID (not
+     *     32 bits), CTLR_NOT_PRESENT (another node over loopback), REMOTE_NODE_UNREACHABLE, INSUFFICIENT_RESOURCES,
+     *     SEG_NOT_PUBLISHED, BAD_DRIVER_VERSION, SEG_NOT_PUBLISHED_TO_NODE, PERM_DENIED (not granted), CONN_ABORTED (the exporter
+     *     broke off or breaks the protocol), TIMEOUT, INTERRUPTED
+     */
+    public ImportSegment importConnect(int node, long segmentId, int permission, Duration timeout) {
+        return ImportSegment.connect(this, live("import-connect"), node, segmentId, permission, timeout);
+    }
+
+    Interconnect live(String op) {
+        if (!isOpen()) {
+            throw RsmException.of(RsmError.CTLR_NOT_PRESENT, op).with("controller", name())
+                .hint("the controller has been released");
+        }
+        return interconnect;
+    }
+
+    Interconnect interconnect() {
+        return interconnect;
+    }
+
+    /** The page size of this machine in bytes: offsets of mappings and lengths of segments are multiples of it. */
+    public static long pageSize() {
+        return Vm.pageSize();
+    }
+
+    @Override
+    public String toString() {
+        return "#<Controller " + name() + " node " + nodeId() + (isOpen() ? ">" : " released>");
+    }
+}

@@ -1,0 +1,393 @@
+package org.rsmapi;
+
+import java.lang.invoke.VarHandle;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.locks.ReentrantLock;
+import org.rsmapi.mem.Reclaim;
+import org.rsmapi.spi.AccessPolicy;
+import org.rsmapi.spi.ExportedMemory;
+import org.rsmapi.spi.Interconnect;
+import org.rsmapi.sys.Identity;
+import org.rsmapi.sys.Vm;
+
+/**
+ * Memory that this process offers to others: created, then published under a segment id, unpublished and destroyed
+ * (rsm_memseg_export_create(3RSM), rsm_memseg_export_publish(3RSM)).
+ *
+ * <p>The exporter reads and writes it through the methods of {@link SegmentMemory}, at any time from create to destroy. A
+ * published segment stays published until it is unpublished or destroyed, or the process ends, whether or not anybody keeps this
+ * object.
+ *
+ * <p>When {@link #unpublish()} or {@link #destroy()} returns, no importer sees the memory any more or can change it, not even
+ * one that is stopped or means harm. What the exporter wrote is kept.
+ *
+ * <p>Publishing again after that has to move the content to a new memory file. The exporter's own access through this class waits
+ * meanwhile; whoever writes by raw address, or has one long compiled loop of plain writes under way, must hold off.
+ */
+public final class ExportSegment extends SegmentMemory implements AutoCloseable {
+    /** {@code RSM_ALLOW_REBIND}: the memory may be exchanged later. */
+    public static final int ALLOW_REBIND = 1;
+    /** {@code RSM_CREATE_SEG_DONTWAIT}: fail rather than wait for resources. */
+    public static final int CREATE_SEG_DONTWAIT = 2;
+
+    private static final long MAX_ID = 0xFFFF_FFFFL;
+    private static final long FIRST_FREE_ID = 0x40_0000L;
+    private static final long FIRST_AUTOMATIC_ID = 0x8000_0000L;
+    private static final int MAX_NODE = 63;
+    private static final int MAX_PERMISSION = 0666;
+
+    /** Published segments are reachable from here, so that dropping the object does not unpublish. */
+    private static final Set<ExportSegment> PUBLISHED = ConcurrentHashMap.newKeySet();
+
+    private final ReentrantLock lock = new ReentrantLock();
+    private final Controller controller;
+    private final ExportedMemory memory;
+    private final int flags;
+    private final int umask = Identity.umask();
+    private final Object owner;
+    private final Reclaim.Watch watch;
+    private final Gate gate = new Gate();
+    private volatile boolean destroyed;
+    private volatile Publication publication;
+
+    private record Publication(long segmentId, List<AccessEntry> access) {}
+
+    ExportSegment(Controller controller, ExportedMemory memory, long size, int flags, Object owner) {
+        super(memory.address(), size, size, true);
+        this.controller = controller;
+        this.memory = memory;
+        this.flags = flags;
+        this.owner = owner;
+        this.watch = Reclaim.whenUnreachable(this, () -> {
+            memory.destroy();
+            memory.giveBack();
+            release(owner);
+        });
+        Reclaim.reap();
+    }
+
+    /** Checks 4 to 6 of create. */
+    static void checkLength(Interconnect interconnect, long address, long length) {
+        RsmException failure = null;
+        if (length <= 0) {
+            failure = RsmException.of(RsmError.BAD_LENGTH, "export-create");
+        } else if (length % Vm.pageSize() != 0 || address % Vm.pageSize() != 0) {
+            failure = RsmException.of(RsmError.BAD_MEM_ALIGNMENT, "export-create")
+                .hint("address and length have to be multiples of the page size");
+        } else {
+            long max = interconnect.attributes().maxExportSegmentSize();
+            if (!interconnect.localOnly() && max != 0 && length > max) {
+                failure = RsmException.of(RsmError.BAD_LENGTH, "export-create").with("max-export-segment-size", max);
+            }
+        }
+        if (failure != null) {
+            failure.with("length", length).with("page-size", Vm.pageSize());
+            throw address == 0 ? failure : failure.with("address", address);
+        }
+    }
+
+    /**
+     * Publishes the segment to every node, by the umask rule: owner, group and others get what the umask at create leaves
+     * of read and write.
+     *
+     * @param segmentId  0x400000 to 0x7FFFFFFF, or 0 to have one assigned (0x80000000 and above)
+     * @return the id
+     * @throws RsmException see {@link #publish(long, List)}
+     */
+    public long publish(long segmentId) {
+        return publish(segmentId, List.of());
+    }
+
+    /**
+     * Publishes the segment (rsm_memseg_export_publish(3RSM)).
+     *
+     * @param segmentId  0x400000 to 0x7FFFFFFF, or 0 to have one assigned (0x80000000 and above)
+     * @param access     which nodes may connect, and with which permissions; null or empty: the umask rule for every node. The
+     *                   {@code loopback} controller takes one entry, for the local node; others take 64
+     * @return the id
+     * @throws RsmException in this order: BAD_SEG_HNDL (destroyed), SEG_ALREADY_PUBLISHED, BAD_SEGID (not 32 bits),
+     *     RESERVED_SEGID, BAD_ACL, SEGID_IN_USE, INSUFFICIENT_MEM, INSUFFICIENT_RESOURCES
+     */
+    public long publish(long segmentId, List<AccessEntry> access) {
+        lock.lock();
+        try {
+            checkLive("export-publish");
+            if (publication != null) {
+                throw RsmException.of(RsmError.SEG_ALREADY_PUBLISHED, "export-publish").with("segment-id", publication.segmentId);
+            }
+            checkId(segmentId);
+            List<AccessEntry> entries = checkAccess("export-publish", access);
+            long id = Integer.toUnsignedLong(memory.publish((int) segmentId, new AccessPolicy(entries, umask), gate));
+            publication = new Publication(id, entries);
+            PUBLISHED.add(this);
+            return id;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private static void checkId(long id) {
+        if (id < 0 || id > MAX_ID) {
+            throw RsmException.of(RsmError.BAD_SEGID, "export-publish").with("segment-id", id)
+                .hint("segment ids have 32 bits");
+        }
+        if (id != 0 && (id < FIRST_FREE_ID || id >= FIRST_AUTOMATIC_ID)) {
+            throw RsmException.of(RsmError.RESERVED_SEGID, "export-publish").with("segment-id", id)
+                .hint("use 0x400000 to 0x7FFFFFFF (0x600000 and above are for applications), or 0 to have one assigned");
+        }
+    }
+
+    private List<AccessEntry> checkAccess(String op, List<AccessEntry> access) {
+        if (access == null) {
+            return List.of();
+        }
+        Interconnect interconnect = controller.interconnect();
+        if (access.size() > interconnect.maxAccessEntries()) {
+            throw RsmException.of(RsmError.BAD_ACL, op).with("entries", access.size())
+                .with("max-entries", interconnect.maxAccessEntries());
+        }
+        for (AccessEntry entry : access) {
+            if (entry == null) {
+                throw RsmException.of(RsmError.BAD_ACL, op).hint("an entry is null");
+            }
+            boolean reachable = interconnect.localOnly() ? entry.node() == interconnect.localNode()
+                : entry.node() >= 0 && entry.node() <= MAX_NODE;
+            if (!reachable) {
+                throw RsmException.of(RsmError.BAD_ACL, op).with("node", entry.node()).with("perm", entry.permission())
+                    .hint(interconnect.localOnly() ? "loopback takes one entry, for the local node" : "nodes are 0 to 63");
+            }
+            if (entry.permission() < 0 || entry.permission() > MAX_PERMISSION) {
+                throw RsmException.of(RsmError.BAD_ACL, op).with("node", entry.node()).with("perm", entry.permission())
+                    .hint("a permission is three octal digits of 4 (read) and 2 (write), at most 0666");
+            }
+        }
+        return List.copyOf(access);
+    }
+
+    /**
+     * Ends the publication (rsm_memseg_export_unpublish(3RSM)). Importers are told, and when this returns the memory is out of
+     * their reach. The content stays, and the segment can be published again.
+     *
+     * @throws RsmException in this order: BAD_SEG_HNDL (destroyed), SEG_NOT_PUBLISHED, INSUFFICIENT_MEM (there was no memory to
+     *     move the content to; importers are disconnected, and the call has to be made again)
+     */
+    public void unpublish() {
+        lock.lock();
+        try {
+            checkPublished("export-unpublish");
+            memory.unpublish();
+            publication = null;
+            PUBLISHED.remove(this);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * Changes the access list (rsm_memseg_export_republish(3RSM)). It counts for later connects; connected importers keep what
+     * they have.
+     *
+     * @param access  as in {@link #publish(long, List)}
+     * @throws RsmException in this order: BAD_SEG_HNDL (destroyed), SEG_NOT_PUBLISHED, BAD_ACL
+     */
+    public void republish(List<AccessEntry> access) {
+        lock.lock();
+        try {
+            checkPublished("export-republish");
+            List<AccessEntry> entries = checkAccess("export-republish", access);
+            memory.republish(new AccessPolicy(entries, umask));
+            publication = new Publication(publication.segmentId, entries);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * Destroys the segment (rsm_memseg_export_destroy(3RSM)), unpublishing it first if it is published. The caller's own memory
+     * keeps its address and content; memory that the library allocated is gone.
+     *
+     * @throws RsmException BAD_SEG_HNDL (destroyed already)
+     */
+    public void destroy() {
+        lock.lock();
+        try {
+            checkLive("export-destroy");
+            end();
+        } finally {
+            lock.unlock();
+        }
+        Reclaim.reap();
+    }
+
+    private void end() {
+        readLimit = -1;
+        writeLimit = -1;
+        memory.destroy();
+        destroyed = true;
+        publication = null;
+        PUBLISHED.remove(this);
+        if (owner == null) {
+            watch.ended();
+        } else {
+            watch.cancel();
+            release(owner);
+        }
+    }
+
+    private static void release(Object owner) {
+        if (owner instanceof LocalMemory.Part) {
+            ((LocalMemory.Part) owner).release();
+        }
+    }
+
+    /** Destroys the segment if that has not been done. */
+    @Override
+    public void close() {
+        lock.lock();
+        try {
+            if (!destroyed) {
+                end();
+            }
+        } finally {
+            lock.unlock();
+        }
+        Reclaim.reap();
+    }
+
+    private void checkLive(String op) {
+        if (destroyed) {
+            throw RsmException.of(RsmError.BAD_SEG_HNDL, op).hint("the segment has been destroyed");
+        }
+    }
+
+    private void checkPublished(String op) {
+        checkLive(op);
+        if (publication == null) {
+            throw RsmException.of(RsmError.SEG_NOT_PUBLISHED, op);
+        }
+    }
+
+    /** The controller that it was created on. */
+    public Controller controller() {
+        return controller;
+    }
+
+    /** The address of its first byte in this process. */
+    public long address() {
+        return base;
+    }
+
+    /** The id under which it is published, or -1. */
+    public long segmentId() {
+        Publication now = publication;
+        return now == null ? -1 : now.segmentId;
+    }
+
+    /** The access list it is published with; empty for the umask rule, null if it is not published. */
+    public List<AccessEntry> access() {
+        Publication now = publication;
+        return now == null ? null : now.access;
+    }
+
+    /** The flags of create. */
+    public int flags() {
+        return flags;
+    }
+
+    /** Whether it is published. */
+    public boolean isPublished() {
+        return publication != null;
+    }
+
+    /** Whether it has not been destroyed. */
+    public boolean isOpen() {
+        return !destroyed;
+    }
+
+    /** How many importers are connected now. */
+    public int importers() {
+        return memory.importers();
+    }
+
+    @Override
+    long refused(String op, boolean write, long offset, long bytes) {
+        gate.await(op);
+        checkLive(op);
+        if (offset < 0 || offset > size() - bytes) {
+            throw RsmException.of(RsmError.BAD_OFFSET, op).with("offset", offset).with("length", bytes).with("size", size());
+        }
+        return base + offset;
+    }
+
+    /** Keeps access through this object waiting while the memory moves. */
+    private final class Gate implements ExportedMemory.Gate {
+        private static final int LOOKS = 1_000;
+
+        private boolean shut;
+
+        @Override
+        public void shut() {
+            synchronized (this) {
+                shut = true;
+            }
+            readLimit = -1;
+            writeLimit = -1;
+            VarHandle.fullFence();
+            moves++; // by one thread at a time: the segment's lock is held
+            VarHandle.fullFence();
+            for (int i = 0; i < LOOKS && accessUnderWay(); i++) {
+                Thread.onSpinWait();
+            }
+        }
+
+        /**
+         * Whether a thread is between its check and its access. Taking the stacks stops every thread at a safepoint, of which
+         * compiled code has none between the two; an interpreted access shows itself on the stack. Virtual threads have no stack
+         * here: their bulk writes find out by {@link SegmentMemory#moves}, and of an interpreted write of a single value the
+         * bytecode or two between check and access remain.
+         */
+        private boolean accessUnderWay() {
+            for (Map.Entry<Thread, StackTraceElement[]> thread : Thread.getAllStackTraces().entrySet()) {
+                boolean inAccess = false;
+                boolean waits = false;
+                for (StackTraceElement frame : thread.getValue()) {
+                    inAccess |= frame.getClassName().equals(SegmentMemory.class.getName());
+                    waits |= frame.getMethodName().equals("refused");
+                }
+                if (inAccess && !waits) {
+                    return true;
+                }
+            }
+            return false;
+        }
+
+        @Override
+        public synchronized void open() {
+            shut = false;
+            readLimit = size();
+            writeLimit = size();
+            notifyAll();
+        }
+
+        synchronized void await(String op) {
+            while (shut) {
+                try {
+                    wait();
+                } catch (InterruptedException e) {
+                    Thread.currentThread().interrupt();
+                    throw RsmException.of(RsmError.INTERRUPTED, op).hint("the segment's memory is being moved").causedBy(e);
+                }
+            }
+        }
+    }
+
+    @Override
+    public String toString() {
+        Publication now = publication;
+        return "#<ExportSegment " + (now == null ? "" : String.format("0x%08x ", now.segmentId)) + size() + " bytes on "
+            + controller.name() + (destroyed ? " destroyed>" : now == null ? " created>" : " published>");
+    }
+}

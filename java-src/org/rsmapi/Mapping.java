@@ -1,0 +1,117 @@
+package org.rsmapi;
+
+import org.rsmapi.mem.Reclaim;
+import org.rsmapi.spi.Connection;
+import org.rsmapi.sys.Vm;
+
+/**
+ * A part of an imported segment, mapped into this process (rsm_memseg_import_map(3RSM)).
+ *
+ * <p>Read and written through the methods of {@link SegmentMemory}, with offsets that count from the start of the window, not
+ * of the segment. After {@link #close()} every access is {@code RSMERR_SEG_NOT_MAPPED}; after the exporter has revoked the segment
+ * or is gone, {@code RSMERR_CONN_ABORTED}.
+ */
+public final class Mapping extends SegmentMemory implements AutoCloseable {
+    private enum State { MAPPED, ABORTED, UNMAPPED }
+
+    private final ImportSegment segment;
+    private final Permission permission;
+    private final int attributes;
+    private final long offset;
+    private final Reclaim.Watch watch;
+    private volatile State state = State.MAPPED;
+
+    Mapping(ImportSegment segment, Connection connection, long address, int attributes, Permission permission, long offset,
+            long length, LocalMemory.Part part) {
+        super(address, permission.reads() ? length : -1, permission.writes() ? length : -1);
+        this.segment = segment;
+        this.permission = permission;
+        this.attributes = attributes;
+        this.offset = offset;
+        this.watch = part == null ? Reclaim.whenUnreachable(this, address, Vm.wholePages(length))
+            : Reclaim.whenUnreachable(this, () -> {
+                connection.detach(address, length);
+                part.release();
+            });
+    }
+
+    /** Unmaps it if that has not been done ({@link ImportSegment#unmap()}). */
+    @Override
+    public void close() {
+        segment.unmap(this);
+    }
+
+    /** Stops access; called with the segment's lock held, before the pages are taken away. */
+    void end(boolean unmapped) {
+        readLimit = -1;
+        writeLimit = -1;
+        state = unmapped ? State.UNMAPPED : State.ABORTED;
+        if (unmapped) {
+            watch.ended();
+        }
+    }
+
+    boolean isAborted() {
+        return state == State.ABORTED;
+    }
+
+    /** Whether it is mapped and the exporter has not revoked the segment, as far as is known. */
+    public boolean isMapped() {
+        return state == State.MAPPED;
+    }
+
+    /** Whether it has not been unmapped; it may be aborted. */
+    public boolean isCurrent() {
+        return state != State.UNMAPPED;
+    }
+
+    /** The import segment. */
+    public ImportSegment segment() {
+        return segment;
+    }
+
+    /** The address of its first byte in this process. */
+    public long address() {
+        return base;
+    }
+
+    /** What it was mapped for. */
+    public Permission permission() {
+        return permission;
+    }
+
+    /** The attributes of the call that made it: {@link ImportSegment#MAP_NONE} or {@link ImportSegment#MAP_FIXED}. */
+    public int attributes() {
+        return attributes;
+    }
+
+    /** Where the window starts in the segment, in bytes. */
+    public long offset() {
+        return offset;
+    }
+
+    @Override
+    long refused(String op, boolean write, long at, long bytes) {
+        State now = state;
+        if (now == State.UNMAPPED) {
+            throw RsmException.of(RsmError.SEG_NOT_MAPPED, op).with("offset", at);
+        }
+        if (write ? !permission.writes() : !permission.reads()) {
+            throw RsmException.of(RsmError.PERM_DENIED, op).with("offset", at).with("perm", permission)
+                .hint(write ? "the mapping is read-only" : "the mapping is write-only");
+        }
+        if (at < 0 || at > size() - bytes) {
+            throw RsmException.of(RsmError.BAD_OFFSET, op).with("offset", at).with("length", bytes).with("size", size());
+        }
+        if (now == State.ABORTED) {
+            throw segment.aborted(op).with("offset", at);
+        }
+        return base + at;
+    }
+
+    @Override
+    public String toString() {
+        return "#<Mapping " + String.format("0x%08x", segment.segmentId()) + " [" + offset + ", +" + size() + ") " + permission
+            + (state == State.MAPPED ? ">" : state == State.ABORTED ? " aborted>" : " unmapped>");
+    }
+}

@@ -1,0 +1,1017 @@
+package org.rsmapi;
+
+import static org.rsmapi.mem.Engine.ENGINE;
+
+import java.lang.invoke.VarHandle;
+import java.lang.ref.Reference;
+import java.lang.reflect.Array;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import org.rsmapi.mem.ByteSwap;
+
+/**
+ * Memory that can be read and written at byte offsets: what an export segment, the mapping of an import segment and
+ * local memory have in common.
+ *
+ * <p>Offsets and lengths are in bytes and count from the start of the window (of a mapping: from the offset that was
+ * mapped). Every access that does not lie wholly inside the window, is not permitted, or comes after the memory was unmapped or
+ * revoked throws {@link RsmException} and touches nothing. So does any malformed argument; no other exception is thrown.
+ *
+ * <p><b>Memory order</b> is in the method's name, with the meaning {@link java.lang.invoke.VarHandle} gives it, and holds
+ * between processes as it does between threads. Plain access promises neither order nor, for more than one byte, that a
+ * concurrent writer is not seen half-way. {@code Volatile}, {@code Acquire}, {@code Release} and atomic access need an
+ * offset that is a multiple of the value's size ({@link RsmError#BAD_MEM_ALIGNMENT} otherwise: the processor cannot keep
+ * the promise across a cache line, and may stop the process for trying). A loop that waits for a change must read with one
+ * of these; of plain reads the JIT compiler may keep one for all, the check for revocation included.
+ *
+ * <p>Floats and doubles keep their bits, also those of a NaN.
+ *
+ * <p><b>How the check works.</b> {@link #readLimit} and {@link #writeLimit} are the window's size where that kind of access is
+ * allowed and -1 where it is not, so that one comparison checks range, permission and state. Whoever unmaps or revokes
+ * sets both to -1 and replaces the pages by anonymous ones; the address range itself is given back only when no one can reach
+ * the handle any more. Both fields are plain on purpose: a thread that has passed the check just before reads zeros or writes to
+ * nobody, and never faults; it learns of the change at one of its next accesses. Every access therefore ends with
+ * {@link Reference#reachabilityFence}, after the access and not in a finally block, which would only add a path
+ * to compile (the engine does not throw).
+ */
+public abstract class SegmentMemory {
+    /** Elements a temporary array holds while swapped values are written. */
+    private static final int SWAP_CHUNK = 1024;
+
+    /** What every JVM can allocate; the last few lengths below 2^31 are not portable. */
+    private static final int LONGEST_ARRAY = Integer.MAX_VALUE - 8;
+
+    /** The address of offset 0, a multiple of the page size. */
+    long base;
+
+    /** The window's size in bytes, or -1 while reading is not allowed. */
+    long readLimit;
+
+    /** The window's size in bytes, or -1 while writing is not allowed. */
+    long writeLimit;
+
+    /**
+     * How often the memory has been moved to another file, where that can happen: counted after the limits were taken away and
+     * before the content is copied. Who has written many bytes and finds another number than before cannot know whether the
+     * copy has all of them, and writes them again.
+     */
+    volatile int moves;
+
+    private final boolean movable;
+
+    /** Final, and with it the JVM orders the other fields before any publication: limits are never seen without the base. */
+    private final long size;
+
+    /** The limits are the window's size in bytes, or -1 for a kind of access that is not allowed; one of them is the size. */
+    SegmentMemory(long base, long readLimit, long writeLimit) {
+        this(base, readLimit, writeLimit, false);
+    }
+
+    /** The same for memory that can be moved. */
+    SegmentMemory(long base, long readLimit, long writeLimit, boolean movable) {
+        this.movable = movable;
+        this.base = base;
+        this.readLimit = readLimit;
+        this.writeLimit = writeLimit;
+        this.size = Math.max(readLimit, writeLimit);
+    }
+
+    /** The window's size in bytes, also after it was closed. */
+    public final long size() {
+        return size;
+    }
+
+    /**
+     * Decides on an access that failed the check: finds out why and throws, or, if it turns out to be allowed after all
+     * (the memory was being moved), returns the address of {@code offset}.
+     *
+     * @param op the operation's name in the error
+     * @param write whether the access writes
+     * @param offset as the caller gave it, possibly negative
+     * @param bytes how many bytes from there on, 0 or more
+     */
+    abstract long refused(String op, boolean write, long offset, long bytes);
+
+    // ---- plain access: native byte order unless one is given, any alignment, no promise on order or tearing ----
+
+    /** Reads a byte (1 byte). */
+    public final byte getByte(long offset) {
+        return loadByte("get-byte", offset);
+    }
+
+    /** Writes a byte (1 byte). */
+    public final void putByte(long offset, byte value) {
+        storeByte("put-byte", offset, value);
+    }
+
+    /** Reads a short (2 bytes). */
+    public final short getShort(long offset) {
+        return loadShort("get-short", offset);
+    }
+
+    /** Writes a short (2 bytes). */
+    public final void putShort(long offset, short value) {
+        storeShort("put-short", offset, value);
+    }
+
+    /** Reads a short in the given byte order. */
+    public final short getShort(long offset, ByteOrder order) {
+        boolean swap = swaps(order, "get-short");
+        short bits = loadShort("get-short", offset);
+        return swap ? Short.reverseBytes(bits) : bits;
+    }
+
+    /** Writes a short in the given byte order. */
+    public final void putShort(long offset, short value, ByteOrder order) {
+        storeShort("put-short", offset, swaps(order, "put-short") ? Short.reverseBytes(value) : value);
+    }
+
+    /** Reads a char (2 bytes). */
+    public final char getChar(long offset) {
+        return (char) loadShort("get-char", offset);
+    }
+
+    /** Writes a char (2 bytes). */
+    public final void putChar(long offset, char value) {
+        storeShort("put-char", offset, (short) value);
+    }
+
+    /** Reads a char in the given byte order. */
+    public final char getChar(long offset, ByteOrder order) {
+        boolean swap = swaps(order, "get-char");
+        char value = (char) loadShort("get-char", offset);
+        return swap ? Character.reverseBytes(value) : value;
+    }
+
+    /** Writes a char in the given byte order. */
+    public final void putChar(long offset, char value, ByteOrder order) {
+        storeShort("put-char", offset, (short) (swaps(order, "put-char") ? Character.reverseBytes(value) : value));
+    }
+
+    /** Reads an int (4 bytes). */
+    public final int getInt(long offset) {
+        return loadInt("get-int", offset);
+    }
+
+    /** Writes an int (4 bytes). */
+    public final void putInt(long offset, int value) {
+        storeInt("put-int", offset, value);
+    }
+
+    /** Reads an int in the given byte order. */
+    public final int getInt(long offset, ByteOrder order) {
+        boolean swap = swaps(order, "get-int");
+        int bits = loadInt("get-int", offset);
+        return swap ? Integer.reverseBytes(bits) : bits;
+    }
+
+    /** Writes an int in the given byte order. */
+    public final void putInt(long offset, int value, ByteOrder order) {
+        storeInt("put-int", offset, swaps(order, "put-int") ? Integer.reverseBytes(value) : value);
+    }
+
+    /** Reads a long (8 bytes). */
+    public final long getLong(long offset) {
+        return loadLong("get-long", offset);
+    }
+
+    /** Writes a long (8 bytes). */
+    public final void putLong(long offset, long value) {
+        storeLong("put-long", offset, value);
+    }
+
+    /** Reads a long in the given byte order. */
+    public final long getLong(long offset, ByteOrder order) {
+        boolean swap = swaps(order, "get-long");
+        long bits = loadLong("get-long", offset);
+        return swap ? Long.reverseBytes(bits) : bits;
+    }
+
+    /** Writes a long in the given byte order. */
+    public final void putLong(long offset, long value, ByteOrder order) {
+        storeLong("put-long", offset, swaps(order, "put-long") ? Long.reverseBytes(value) : value);
+    }
+
+    /** Reads a float (4 bytes). */
+    public final float getFloat(long offset) {
+        return Float.intBitsToFloat(loadInt("get-float", offset));
+    }
+
+    /** Writes a float (4 bytes). */
+    public final void putFloat(long offset, float value) {
+        storeInt("put-float", offset, Float.floatToRawIntBits(value));
+    }
+
+    /** Reads a float in the given byte order. */
+    public final float getFloat(long offset, ByteOrder order) {
+        boolean swap = swaps(order, "get-float");
+        int bits = loadInt("get-float", offset);
+        return Float.intBitsToFloat(swap ? Integer.reverseBytes(bits) : bits);
+    }
+
+    /** Writes a float in the given byte order. */
+    public final void putFloat(long offset, float value, ByteOrder order) {
+        int bits = Float.floatToRawIntBits(value);
+        storeInt("put-float", offset, swaps(order, "put-float") ? Integer.reverseBytes(bits) : bits);
+    }
+
+    /** Reads a double (8 bytes). */
+    public final double getDouble(long offset) {
+        return Double.longBitsToDouble(loadLong("get-double", offset));
+    }
+
+    /** Writes a double (8 bytes). */
+    public final void putDouble(long offset, double value) {
+        storeLong("put-double", offset, Double.doubleToRawLongBits(value));
+    }
+
+    /** Reads a double in the given byte order. */
+    public final double getDouble(long offset, ByteOrder order) {
+        boolean swap = swaps(order, "get-double");
+        long bits = loadLong("get-double", offset);
+        return Double.longBitsToDouble(swap ? Long.reverseBytes(bits) : bits);
+    }
+
+    /** Writes a double in the given byte order. */
+    public final void putDouble(long offset, double value, ByteOrder order) {
+        long bits = Double.doubleToRawLongBits(value);
+        storeLong("put-double", offset, swaps(order, "put-double") ? Long.reverseBytes(bits) : bits);
+    }
+
+    // ---- ordered access: native byte order, naturally aligned ----
+
+    /** Reads a byte with volatile semantics. */
+    public final byte getByteVolatile(long offset) {
+        return loadByteVolatile("get-byte-volatile", offset);
+    }
+
+    /** Writes a byte with volatile semantics. */
+    public final void putByteVolatile(long offset, byte value) {
+        storeByteVolatile("put-byte-volatile", offset, value);
+    }
+
+    /** Reads a byte; accesses after it are not moved before it. */
+    public final byte getByteAcquire(long offset) {
+        return loadByteAcquire("get-byte-acquire", offset);
+    }
+
+    /** Writes a byte; accesses before it are not moved after it. */
+    public final void putByteRelease(long offset, byte value) {
+        storeByteRelease("put-byte-release", offset, value);
+    }
+
+    /** Reads a short with volatile semantics. */
+    public final short getShortVolatile(long offset) {
+        return loadShortVolatile("get-short-volatile", offset);
+    }
+
+    /** Writes a short with volatile semantics. */
+    public final void putShortVolatile(long offset, short value) {
+        storeShortVolatile("put-short-volatile", offset, value);
+    }
+
+    /** Reads a short; accesses after it are not moved before it. */
+    public final short getShortAcquire(long offset) {
+        return loadShortAcquire("get-short-acquire", offset);
+    }
+
+    /** Writes a short; accesses before it are not moved after it. */
+    public final void putShortRelease(long offset, short value) {
+        storeShortRelease("put-short-release", offset, value);
+    }
+
+    /** Reads a char with volatile semantics. */
+    public final char getCharVolatile(long offset) {
+        return (char) loadShortVolatile("get-char-volatile", offset);
+    }
+
+    /** Writes a char with volatile semantics. */
+    public final void putCharVolatile(long offset, char value) {
+        storeShortVolatile("put-char-volatile", offset, (short) value);
+    }
+
+    /** Reads a char; accesses after it are not moved before it. */
+    public final char getCharAcquire(long offset) {
+        return (char) loadShortAcquire("get-char-acquire", offset);
+    }
+
+    /** Writes a char; accesses before it are not moved after it. */
+    public final void putCharRelease(long offset, char value) {
+        storeShortRelease("put-char-release", offset, (short) value);
+    }
+
+    /** Reads an int with volatile semantics. */
+    public final int getIntVolatile(long offset) {
+        return loadIntVolatile("get-int-volatile", offset);
+    }
+
+    /** Writes an int with volatile semantics. */
+    public final void putIntVolatile(long offset, int value) {
+        storeIntVolatile("put-int-volatile", offset, value);
+    }
+
+    /** Reads an int; accesses after it are not moved before it. */
+    public final int getIntAcquire(long offset) {
+        return loadIntAcquire("get-int-acquire", offset);
+    }
+
+    /** Writes an int; accesses before it are not moved after it. */
+    public final void putIntRelease(long offset, int value) {
+        storeIntRelease("put-int-release", offset, value);
+    }
+
+    /** Reads a long with volatile semantics. */
+    public final long getLongVolatile(long offset) {
+        return loadLongVolatile("get-long-volatile", offset);
+    }
+
+    /** Writes a long with volatile semantics. */
+    public final void putLongVolatile(long offset, long value) {
+        storeLongVolatile("put-long-volatile", offset, value);
+    }
+
+    /** Reads a long; accesses after it are not moved before it. */
+    public final long getLongAcquire(long offset) {
+        return loadLongAcquire("get-long-acquire", offset);
+    }
+
+    /** Writes a long; accesses before it are not moved after it. */
+    public final void putLongRelease(long offset, long value) {
+        storeLongRelease("put-long-release", offset, value);
+    }
+
+    /** Reads a float with volatile semantics. */
+    public final float getFloatVolatile(long offset) {
+        return Float.intBitsToFloat(loadIntVolatile("get-float-volatile", offset));
+    }
+
+    /** Writes a float with volatile semantics. */
+    public final void putFloatVolatile(long offset, float value) {
+        storeIntVolatile("put-float-volatile", offset, Float.floatToRawIntBits(value));
+    }
+
+    /** Reads a float; accesses after it are not moved before it. */
+    public final float getFloatAcquire(long offset) {
+        return Float.intBitsToFloat(loadIntAcquire("get-float-acquire", offset));
+    }
+
+    /** Writes a float; accesses before it are not moved after it. */
+    public final void putFloatRelease(long offset, float value) {
+        storeIntRelease("put-float-release", offset, Float.floatToRawIntBits(value));
+    }
+
+    /** Reads a double with volatile semantics. */
+    public final double getDoubleVolatile(long offset) {
+        return Double.longBitsToDouble(loadLongVolatile("get-double-volatile", offset));
+    }
+
+    /** Writes a double with volatile semantics. */
+    public final void putDoubleVolatile(long offset, double value) {
+        storeLongVolatile("put-double-volatile", offset, Double.doubleToRawLongBits(value));
+    }
+
+    /** Reads a double; accesses after it are not moved before it. */
+    public final double getDoubleAcquire(long offset) {
+        return Double.longBitsToDouble(loadLongAcquire("get-double-acquire", offset));
+    }
+
+    /** Writes a double; accesses before it are not moved after it. */
+    public final void putDoubleRelease(long offset, double value) {
+        storeLongRelease("put-double-release", offset, Double.doubleToRawLongBits(value));
+    }
+
+    // ---- atomic access: volatile semantics, naturally aligned, needs the right to read and to write ----
+
+    /** Sets the int to {@code value} if it is {@code expected}, and says whether it did. */
+    public final boolean compareAndSetInt(long offset, int expected, int value) {
+        long address = updatable("compare-and-set-int", offset, 4);
+        boolean done = ENGINE.compareAndSetInt(address, expected, value);
+        Reference.reachabilityFence(this);
+        return done;
+    }
+
+    /** Adds {@code delta} to the int, wrapping around, and returns what it was before. */
+    public final int getAndAddInt(long offset, int delta) {
+        long address = updatable("get-and-add-int", offset, 4);
+        int before = ENGINE.getAndAddInt(address, delta);
+        Reference.reachabilityFence(this);
+        return before;
+    }
+
+    /** Sets the long to {@code value} if it is {@code expected}, and says whether it did. */
+    public final boolean compareAndSetLong(long offset, long expected, long value) {
+        long address = updatable("compare-and-set-long", offset, 8);
+        boolean done = ENGINE.compareAndSetLong(address, expected, value);
+        Reference.reachabilityFence(this);
+        return done;
+    }
+
+    /** Adds {@code delta} to the long, wrapping around, and returns what it was before. */
+    public final long getAndAddLong(long offset, long delta) {
+        long address = updatable("get-and-add-long", offset, 8);
+        long before = ENGINE.getAndAddLong(address, delta);
+        Reference.reachabilityFence(this);
+        return before;
+    }
+
+    // ---- arrays: offsets in bytes, array positions and counts in elements, any alignment, no order between elements ----
+
+    /** Reads {@code count} bytes into a new array. */
+    public final byte[] getBytes(long offset, long count) {
+        byte[] values = new byte[newArrayLength("get-bytes", offset, count, 0)];
+        loadArray("get-bytes", offset, values, 0, values.length, 0);
+        return values;
+    }
+
+    /** Reads {@code count} bytes into {@code target} from {@code index} on. */
+    public final void getBytes(long offset, byte[] target, int index, int count) {
+        loadArray("get-bytes", offset, target, index, count, 0);
+    }
+
+    /** Writes {@code count} bytes of {@code source} from {@code index} on. */
+    public final void putBytes(long offset, byte[] source, int index, int count) {
+        storeArray("put-bytes", offset, source, index, count, 0);
+    }
+
+    /** Reads {@code count} shorts into a new array. */
+    public final short[] getShorts(long offset, long count) {
+        short[] values = new short[newArrayLength("get-shorts", offset, count, 1)];
+        loadArray("get-shorts", offset, values, 0, values.length, 1);
+        return values;
+    }
+
+    /** Reads {@code count} shorts into {@code target} from {@code index} on. */
+    public final void getShorts(long offset, short[] target, int index, int count) {
+        loadArray("get-shorts", offset, target, index, count, 1);
+    }
+
+    /** Reads {@code count} shorts of the given byte order into {@code target} from {@code index} on. */
+    public final void getShorts(long offset, short[] target, int index, int count, ByteOrder order) {
+        boolean swap = swaps(order, "get-shorts");
+        loadArray("get-shorts", offset, target, index, count, 1);
+        if (swap) {
+            ByteSwap.swap(target, index, count);
+        }
+    }
+
+    /** Writes {@code count} shorts of {@code source} from {@code index} on. */
+    public final void putShorts(long offset, short[] source, int index, int count) {
+        storeArray("put-shorts", offset, source, index, count, 1);
+    }
+
+    /** Writes {@code count} shorts of {@code source} from {@code index} on, in the given byte order. */
+    public final void putShorts(long offset, short[] source, int index, int count, ByteOrder order) {
+        if (swaps(order, "put-shorts")) {
+            storeSwapped("put-shorts", offset, source, index, count, 1);
+        } else {
+            storeArray("put-shorts", offset, source, index, count, 1);
+        }
+    }
+
+    /** Reads {@code count} chars into a new array. */
+    public final char[] getChars(long offset, long count) {
+        char[] values = new char[newArrayLength("get-chars", offset, count, 1)];
+        loadArray("get-chars", offset, values, 0, values.length, 1);
+        return values;
+    }
+
+    /** Reads {@code count} chars into {@code target} from {@code index} on. */
+    public final void getChars(long offset, char[] target, int index, int count) {
+        loadArray("get-chars", offset, target, index, count, 1);
+    }
+
+    /** Reads {@code count} chars of the given byte order into {@code target} from {@code index} on. */
+    public final void getChars(long offset, char[] target, int index, int count, ByteOrder order) {
+        boolean swap = swaps(order, "get-chars");
+        loadArray("get-chars", offset, target, index, count, 1);
+        if (swap) {
+            ByteSwap.swap(target, index, count);
+        }
+    }
+
+    /** Writes {@code count} chars of {@code source} from {@code index} on. */
+    public final void putChars(long offset, char[] source, int index, int count) {
+        storeArray("put-chars", offset, source, index, count, 1);
+    }
+
+    /** Writes {@code count} chars of {@code source} from {@code index} on, in the given byte order. */
+    public final void putChars(long offset, char[] source, int index, int count, ByteOrder order) {
+        if (swaps(order, "put-chars")) {
+            storeSwapped("put-chars", offset, source, index, count, 1);
+        } else {
+            storeArray("put-chars", offset, source, index, count, 1);
+        }
+    }
+
+    /** Reads {@code count} ints into a new array. */
+    public final int[] getInts(long offset, long count) {
+        int[] values = new int[newArrayLength("get-ints", offset, count, 2)];
+        loadArray("get-ints", offset, values, 0, values.length, 2);
+        return values;
+    }
+
+    /** Reads {@code count} ints into {@code target} from {@code index} on. */
+    public final void getInts(long offset, int[] target, int index, int count) {
+        loadArray("get-ints", offset, target, index, count, 2);
+    }
+
+    /** Reads {@code count} ints of the given byte order into {@code target} from {@code index} on. */
+    public final void getInts(long offset, int[] target, int index, int count, ByteOrder order) {
+        boolean swap = swaps(order, "get-ints");
+        loadArray("get-ints", offset, target, index, count, 2);
+        if (swap) {
+            ByteSwap.swap(target, index, count);
+        }
+    }
+
+    /** Writes {@code count} ints of {@code source} from {@code index} on. */
+    public final void putInts(long offset, int[] source, int index, int count) {
+        storeArray("put-ints", offset, source, index, count, 2);
+    }
+
+    /** Writes {@code count} ints of {@code source} from {@code index} on, in the given byte order. */
+    public final void putInts(long offset, int[] source, int index, int count, ByteOrder order) {
+        if (swaps(order, "put-ints")) {
+            storeSwapped("put-ints", offset, source, index, count, 2);
+        } else {
+            storeArray("put-ints", offset, source, index, count, 2);
+        }
+    }
+
+    /** Reads {@code count} longs into a new array. */
+    public final long[] getLongs(long offset, long count) {
+        long[] values = new long[newArrayLength("get-longs", offset, count, 3)];
+        loadArray("get-longs", offset, values, 0, values.length, 3);
+        return values;
+    }
+
+    /** Reads {@code count} longs into {@code target} from {@code index} on. */
+    public final void getLongs(long offset, long[] target, int index, int count) {
+        loadArray("get-longs", offset, target, index, count, 3);
+    }
+
+    /** Reads {@code count} longs of the given byte order into {@code target} from {@code index} on. */
+    public final void getLongs(long offset, long[] target, int index, int count, ByteOrder order) {
+        boolean swap = swaps(order, "get-longs");
+        loadArray("get-longs", offset, target, index, count, 3);
+        if (swap) {
+            ByteSwap.swap(target, index, count);
+        }
+    }
+
+    /** Writes {@code count} longs of {@code source} from {@code index} on. */
+    public final void putLongs(long offset, long[] source, int index, int count) {
+        storeArray("put-longs", offset, source, index, count, 3);
+    }
+
+    /** Writes {@code count} longs of {@code source} from {@code index} on, in the given byte order. */
+    public final void putLongs(long offset, long[] source, int index, int count, ByteOrder order) {
+        if (swaps(order, "put-longs")) {
+            storeSwapped("put-longs", offset, source, index, count, 3);
+        } else {
+            storeArray("put-longs", offset, source, index, count, 3);
+        }
+    }
+
+    /** Reads {@code count} floats into a new array. */
+    public final float[] getFloats(long offset, long count) {
+        float[] values = new float[newArrayLength("get-floats", offset, count, 2)];
+        loadArray("get-floats", offset, values, 0, values.length, 2);
+        return values;
+    }
+
+    /** Reads {@code count} floats into {@code target} from {@code index} on. */
+    public final void getFloats(long offset, float[] target, int index, int count) {
+        loadArray("get-floats", offset, target, index, count, 2);
+    }
+
+    /** Reads {@code count} floats of the given byte order into {@code target} from {@code index} on. */
+    public final void getFloats(long offset, float[] target, int index, int count, ByteOrder order) {
+        boolean swap = swaps(order, "get-floats");
+        loadArray("get-floats", offset, target, index, count, 2);
+        if (swap) {
+            ByteSwap.swap(target, index, count);
+        }
+    }
+
+    /** Writes {@code count} floats of {@code source} from {@code index} on. */
+    public final void putFloats(long offset, float[] source, int index, int count) {
+        storeArray("put-floats", offset, source, index, count, 2);
+    }
+
+    /** Writes {@code count} floats of {@code source} from {@code index} on, in the given byte order. */
+    public final void putFloats(long offset, float[] source, int index, int count, ByteOrder order) {
+        if (swaps(order, "put-floats")) {
+            storeSwapped("put-floats", offset, source, index, count, 2);
+        } else {
+            storeArray("put-floats", offset, source, index, count, 2);
+        }
+    }
+
+    /** Reads {@code count} doubles into a new array. */
+    public final double[] getDoubles(long offset, long count) {
+        double[] values = new double[newArrayLength("get-doubles", offset, count, 3)];
+        loadArray("get-doubles", offset, values, 0, values.length, 3);
+        return values;
+    }
+
+    /** Reads {@code count} doubles into {@code target} from {@code index} on. */
+    public final void getDoubles(long offset, double[] target, int index, int count) {
+        loadArray("get-doubles", offset, target, index, count, 3);
+    }
+
+    /** Reads {@code count} doubles of the given byte order into {@code target} from {@code index} on. */
+    public final void getDoubles(long offset, double[] target, int index, int count, ByteOrder order) {
+        boolean swap = swaps(order, "get-doubles");
+        loadArray("get-doubles", offset, target, index, count, 3);
+        if (swap) {
+            ByteSwap.swap(target, index, count);
+        }
+    }
+
+    /** Writes {@code count} doubles of {@code source} from {@code index} on. */
+    public final void putDoubles(long offset, double[] source, int index, int count) {
+        storeArray("put-doubles", offset, source, index, count, 3);
+    }
+
+    /** Writes {@code count} doubles of {@code source} from {@code index} on, in the given byte order. */
+    public final void putDoubles(long offset, double[] source, int index, int count, ByteOrder order) {
+        if (swaps(order, "put-doubles")) {
+            storeSwapped("put-doubles", offset, source, index, count, 3);
+        } else {
+            storeArray("put-doubles", offset, source, index, count, 3);
+        }
+    }
+
+    // ---- buffers ----
+
+    /**
+     * Reads into {@code target} from its position to its limit, and moves the position there. Any kind of buffer will do
+     * that is not read-only; one whose memory was freed is refused.
+     */
+    public final void get(long offset, ByteBuffer target) {
+        if (target == null || target.isReadOnly()) {
+            throw RsmException.of(RsmError.BAD_ADDR, "get-buffer").with("argument", "buffer")
+                .hint("give a ByteBuffer that can be written to");
+        }
+        int position = target.position();
+        int count = Math.max(target.limit() - position, 0); // another thread may be moving them
+        long address = readable("get-buffer", offset, count);
+        try {
+            ENGINE.copyToBuffer(address, target, position, count);
+            target.position(position + count);
+        } catch (RuntimeException e) {
+            throw unusable("get-buffer", e);
+        }
+        Reference.reachabilityFence(this);
+    }
+
+    /**
+     * Writes {@code source} from its position to its limit, and moves the position there. Any kind of buffer will do,
+     * also a read-only one; one whose memory was freed is refused.
+     */
+    public final void put(long offset, ByteBuffer source) {
+        if (source == null) {
+            throw RsmException.of(RsmError.BAD_ADDR, "put-buffer").with("argument", "buffer").hint("give a ByteBuffer");
+        }
+        int position = source.position();
+        int count = Math.max(source.limit() - position, 0);
+        try {
+            int before;
+            do {
+                before = moves;
+                ENGINE.copyFromBuffer(source, position, writable("put-buffer", offset, count), count);
+            } while (movedSince(before));
+            source.position(position + count);
+        } catch (RsmException e) {
+            throw e;
+        } catch (RuntimeException e) {
+            throw unusable("put-buffer", e);
+        }
+        Reference.reachabilityFence(this);
+    }
+
+    // ---- ranges ----
+
+    /** Sets {@code length} bytes to {@code value}. */
+    public final void fill(long offset, long length, byte value) {
+        checkLength("fill", length);
+        int before;
+        do {
+            before = moves;
+            ENGINE.fill(writable("fill", offset, length), length, value);
+        } while (movedSince(before));
+        Reference.reachabilityFence(this);
+    }
+
+    /** Copies {@code length} bytes to {@code target}, which may be this memory too, with ranges that overlap. */
+    public final void copyTo(long offset, SegmentMemory target, long targetOffset, long length) {
+        if (target == null) {
+            throw RsmException.of(RsmError.BAD_SEG_HNDL, "copy").with("argument", "target");
+        }
+        checkLength("copy", length);
+        int before;
+        long from;
+        long to;
+        do {
+            before = target.moves;
+            from = readable("copy", offset, length);
+            to = target.writable("copy", targetOffset, length);
+            ENGINE.copy(from, to, length);
+            // where the ranges overlap the source is not what it was
+        } while (target.movedSince(before) && (from + length <= to || to + length <= from));
+        Reference.reachabilityFence(this);
+        Reference.reachabilityFence(target);
+    }
+
+    // ---- the checks ----
+
+    /** Whether what has just been written may have been left behind by a move. */
+    private boolean movedSince(int before) {
+        if (!movable) {
+            return false;
+        }
+        VarHandle.fullFence();
+        return moves != before;
+    }
+
+    private long readable(String op, long offset, long bytes) {
+        if (offset < 0 || offset > readLimit - bytes) {
+            return refused(op, false, offset, bytes);
+        }
+        return base + offset;
+    }
+
+    private long writable(String op, long offset, long bytes) {
+        if (offset < 0 || offset > writeLimit - bytes) {
+            return refused(op, true, offset, bytes);
+        }
+        return base + offset;
+    }
+
+    private long readableAligned(String op, long offset, long bytes) {
+        return aligned(op, readable(op, offset, bytes), offset, bytes);
+    }
+
+    private long writableAligned(String op, long offset, long bytes) {
+        return aligned(op, writable(op, offset, bytes), offset, bytes);
+    }
+
+    private long updatable(String op, long offset, long bytes) {
+        if (writeLimit >= 0) { // else the missing right is the reason that counts, whatever the offset
+            readable(op, offset, bytes);
+        }
+        return writableAligned(op, offset, bytes);
+    }
+
+    private static long aligned(String op, long address, long offset, long bytes) {
+        if ((address & (bytes - 1)) != 0) {
+            throw RsmException.of(RsmError.BAD_MEM_ALIGNMENT, op).with("offset", offset).with("alignment", bytes)
+                .hint("ordered and atomic access needs an offset that is a multiple of " + bytes);
+        }
+        return address;
+    }
+
+    private static boolean swaps(ByteOrder order, String op) {
+        if (order == null) {
+            throw RsmException.of(RsmError.BAD_ARGS_ERRORS, op).with("argument", "order")
+                .hint("give ByteOrder.LITTLE_ENDIAN or BIG_ENDIAN");
+        }
+        return order != ByteOrder.nativeOrder();
+    }
+
+    private static void checkLength(String op, long length) {
+        if (length < 0) {
+            throw RsmException.of(RsmError.BAD_LENGTH, op).with("length", length).hint("a length is 0 or more bytes");
+        }
+    }
+
+    private static void checkArray(String op, Object array, int index, int count) {
+        if (array == null) {
+            throw RsmException.of(RsmError.BAD_ADDR, op).with("argument", "array").hint("the array is null");
+        }
+        int length = Array.getLength(array);
+        if ((index | count) < 0 || index > length - count) {
+            throw RsmException.of(RsmError.BAD_LENGTH, op).with("index", index).with("count", count)
+                .with("array-length", length).hint("index and count must lie inside the array");
+        }
+    }
+
+    /** Checks the segment's range before anything is allocated: a wrong count must not end in an OutOfMemoryError. */
+    private int newArrayLength(String op, long offset, long count, int shift) {
+        if (count < 0) {
+            throw RsmException.of(RsmError.BAD_LENGTH, op).with("count", count).hint("a count is 0 or more elements");
+        }
+        readable(op, offset, count > Long.MAX_VALUE >> shift ? Long.MAX_VALUE : count << shift);
+        if (count > LONGEST_ARRAY) {
+            throw RsmException.of(RsmError.BAD_LENGTH, op).with("count", count)
+                .hint("an array holds at most " + LONGEST_ARRAY + " elements");
+        }
+        return (int) count;
+    }
+
+    private static RsmException unusable(String op, RuntimeException cause) {
+        return RsmException.of(RsmError.BAD_ADDR, op).with("argument", "buffer").causedBy(cause)
+            .hint("the buffer is closed, belongs to another thread, or was changed meanwhile");
+    }
+
+    // ---- array access; shift is the binary logarithm of the element size ----
+
+    private void loadArray(String op, long offset, Object array, int index, int count, int shift) {
+        checkArray(op, array, index, count);
+        long address = readable(op, offset, (long) count << shift);
+        ENGINE.copyToArray(address, array, index, count);
+        Reference.reachabilityFence(this);
+    }
+
+    private void storeArray(String op, long offset, Object array, int index, int count, int shift) {
+        checkArray(op, array, index, count);
+        int before;
+        do {
+            before = moves;
+            ENGINE.copyFromArray(array, index, writable(op, offset, (long) count << shift), count);
+        } while (movedSince(before));
+        Reference.reachabilityFence(this);
+    }
+
+    /** Writes with the bytes of every element reversed, by way of a small copy: the caller's array is not ours to change. */
+    private void storeSwapped(String op, long offset, Object array, int index, int count, int shift) {
+        checkArray(op, array, index, count);
+        int before;
+        do {
+            before = moves;
+            copySwapped(array, index, writable(op, offset, (long) count << shift), count, shift);
+        } while (movedSince(before));
+        Reference.reachabilityFence(this);
+    }
+
+    private static void copySwapped(Object array, int index, long address, int count, int shift) {
+        Object chunk = Array.newInstance(array.getClass().getComponentType(), Math.min(count, SWAP_CHUNK));
+        int done = 0;
+        while (done < count) {
+            int now = Math.min(count - done, SWAP_CHUNK);
+            System.arraycopy(array, index + done, chunk, 0, now);
+            ByteSwap.swap(chunk, 0, now);
+            ENGINE.copyFromArray(chunk, 0, address + ((long) done << shift), now);
+            done += now;
+        }
+    }
+
+    // ---- single values by width; op tells which public method it is ----
+
+    private byte loadByte(String op, long offset) {
+        long address = readable(op, offset, 1);
+        byte value = ENGINE.getByte(address);
+        Reference.reachabilityFence(this);
+        return value;
+    }
+
+    private void storeByte(String op, long offset, byte value) {
+        long address = writable(op, offset, 1);
+        ENGINE.putByte(address, value);
+        Reference.reachabilityFence(this);
+    }
+
+    private byte loadByteVolatile(String op, long offset) {
+        long address = readable(op, offset, 1);
+        byte value = ENGINE.getByteVolatile(address);
+        Reference.reachabilityFence(this);
+        return value;
+    }
+
+    private void storeByteVolatile(String op, long offset, byte value) {
+        long address = writable(op, offset, 1);
+        ENGINE.putByteVolatile(address, value);
+        Reference.reachabilityFence(this);
+    }
+
+    private byte loadByteAcquire(String op, long offset) {
+        long address = readable(op, offset, 1);
+        byte value = ENGINE.getByteAcquire(address);
+        Reference.reachabilityFence(this);
+        return value;
+    }
+
+    private void storeByteRelease(String op, long offset, byte value) {
+        long address = writable(op, offset, 1);
+        ENGINE.putByteRelease(address, value);
+        Reference.reachabilityFence(this);
+    }
+
+    private short loadShort(String op, long offset) {
+        long address = readable(op, offset, 2);
+        short value = ENGINE.getShort(address);
+        Reference.reachabilityFence(this);
+        return value;
+    }
+
+    private void storeShort(String op, long offset, short value) {
+        long address = writable(op, offset, 2);
+        ENGINE.putShort(address, value);
+        Reference.reachabilityFence(this);
+    }
+
+    private short loadShortVolatile(String op, long offset) {
+        long address = readableAligned(op, offset, 2);
+        short value = ENGINE.getShortVolatile(address);
+        Reference.reachabilityFence(this);
+        return value;
+    }
+
+    private void storeShortVolatile(String op, long offset, short value) {
+        long address = writableAligned(op, offset, 2);
+        ENGINE.putShortVolatile(address, value);
+        Reference.reachabilityFence(this);
+    }
+
+    private short loadShortAcquire(String op, long offset) {
+        long address = readableAligned(op, offset, 2);
+        short value = ENGINE.getShortAcquire(address);
+        Reference.reachabilityFence(this);
+        return value;
+    }
+
+    private void storeShortRelease(String op, long offset, short value) {
+        long address = writableAligned(op, offset, 2);
+        ENGINE.putShortRelease(address, value);
+        Reference.reachabilityFence(this);
+    }
+
+    private int loadInt(String op, long offset) {
+        long address = readable(op, offset, 4);
+        int value = ENGINE.getInt(address);
+        Reference.reachabilityFence(this);
+        return value;
+    }
+
+    private void storeInt(String op, long offset, int value) {
+        long address = writable(op, offset, 4);
+        ENGINE.putInt(address, value);
+        Reference.reachabilityFence(this);
+    }
+
+    private int loadIntVolatile(String op, long offset) {
+        long address = readableAligned(op, offset, 4);
+        int value = ENGINE.getIntVolatile(address);
+        Reference.reachabilityFence(this);
+        return value;
+    }
+
+    private void storeIntVolatile(String op, long offset, int value) {
+        long address = writableAligned(op, offset, 4);
+        ENGINE.putIntVolatile(address, value);
+        Reference.reachabilityFence(this);
+    }
+
+    private int loadIntAcquire(String op, long offset) {
+        long address = readableAligned(op, offset, 4);
+        int value = ENGINE.getIntAcquire(address);
+        Reference.reachabilityFence(this);
+        return value;
+    }
+
+    private void storeIntRelease(String op, long offset, int value) {
+        long address = writableAligned(op, offset, 4);
+        ENGINE.putIntRelease(address, value);
+        Reference.reachabilityFence(this);
+    }
+
+    private long loadLong(String op, long offset) {
+        long address = readable(op, offset, 8);
+        long value = ENGINE.getLong(address);
+        Reference.reachabilityFence(this);
+        return value;
+    }
+
+    private void storeLong(String op, long offset, long value) {
+        long address = writable(op, offset, 8);
+        ENGINE.putLong(address, value);
+        Reference.reachabilityFence(this);
+    }
+
+    private long loadLongVolatile(String op, long offset) {
+        long address = readableAligned(op, offset, 8);
+        long value = ENGINE.getLongVolatile(address);
+        Reference.reachabilityFence(this);
+        return value;
+    }
+
+    private void storeLongVolatile(String op, long offset, long value) {
+        long address = writableAligned(op, offset, 8);
+        ENGINE.putLongVolatile(address, value);
+        Reference.reachabilityFence(this);
+    }
+
+    private long loadLongAcquire(String op, long offset) {
+        long address = readableAligned(op, offset, 8);
+        long value = ENGINE.getLongAcquire(address);
+        Reference.reachabilityFence(this);
+        return value;
+    }
+
+    private void storeLongRelease(String op, long offset, long value) {
+        long address = writableAligned(op, offset, 8);
+        ENGINE.putLongRelease(address, value);
+        Reference.reachabilityFence(this);
+    }
+}

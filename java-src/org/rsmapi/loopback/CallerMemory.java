@@ -1,0 +1,53 @@
+package org.rsmapi.loopback;
+
+import java.util.List;
+import org.rsmapi.RsmError;
+import org.rsmapi.RsmException;
+import org.rsmapi.sys.Vm;
+
+/** Whether memory that a caller wants to export can be. */
+final class CallerMemory {
+    private static final boolean FOREIGN_ALLOWED = "allow".equals(System.getProperty("rsmapi.foreign-memory"));
+
+    private CallerMemory() {}
+
+    /**
+     * Checks a page-aligned range.
+     *
+     * @param known  whether the library knows the range to be the caller's
+     * @throws RsmException BAD_ADDR (not mapped, or a file mapped shared), PERM_DENIED (not writable), BAD_ADDR (not known)
+     */
+    static void check(long address, long length, boolean known) {
+        if (address < 0 || address > Long.MAX_VALUE - length) {
+            throw failure(RsmError.BAD_ADDR, address, length, "no such addresses");
+        }
+        List<Vm.Region> regions = Vm.regions(address, address + length);
+        long covered = address;
+        boolean writable = true;
+        for (Vm.Region region : regions) {
+            if (region.start() > covered) {
+                break;
+            }
+            if (region.sharedFile()) {
+                throw failure(RsmError.BAD_ADDR, address, length, "a file is mapped shared there")
+                    .with("occupied-by", region.toString());
+            }
+            writable &= region.writable();
+            covered = region.end();
+        }
+        if (covered < address + length) {
+            throw failure(RsmError.BAD_ADDR, address, length, "the range is not wholly mapped");
+        }
+        if (!writable) {
+            throw failure(RsmError.PERM_DENIED, address, length, "the memory is not writable");
+        }
+        if (!known && !FOREIGN_ALLOWED) {
+            throw failure(RsmError.BAD_ADDR, address, length, "the library cannot tell that this memory is yours and not the"
+                + " JVM's: use LocalMemory.allocate or a direct ByteBuffer, or start the JVM with -Drsmapi.foreign-memory=allow");
+        }
+    }
+
+    private static RsmException failure(RsmError error, long address, long length, String hint) {
+        return RsmException.of(error, "export-create").with("address", address).with("length", length).hint(hint);
+    }
+}

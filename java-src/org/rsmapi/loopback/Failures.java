@@ -1,0 +1,41 @@
+package org.rsmapi.loopback;
+
+import org.rsmapi.RsmError;
+import org.rsmapi.RsmException;
+import org.rsmapi.sys.Errno;
+import org.rsmapi.sys.OsError;
+
+/** Turns a failed system call into the RSM error that says what it means to the caller; the errno stays in the data. */
+final class Failures {
+    private Failures() {}
+
+    /**
+     * Loads what a failure is told with. When descriptors have run out, a class that is a file of its own cannot be opened any
+     * more, and the JVM does not ask a second time.
+     */
+    static void prepare() {
+        resources("prepare", OsError.rehearsal()).getData();
+        Reactor.prepare();
+    }
+
+    /** A failure while getting memory, descriptors or sockets. */
+    static RsmException resources(String op, OsError e) {
+        if (e.is(Errno.ENOMEM, Errno.ENOSPC, Errno.EFBIG)) {
+            return of(RsmError.INSUFFICIENT_MEM, op, e).hint("use a smaller segment, or free memory");
+        }
+        if (e.is(Errno.EMFILE)) {
+            return of(RsmError.INSUFFICIENT_RESOURCES, op, e)
+                .hint("this process has too many open descriptors; see ulimit -n");
+        }
+        if (e.is(Errno.ENFILE, Errno.ENOBUFS, Errno.EAGAIN)) {
+            return of(RsmError.INSUFFICIENT_RESOURCES, op, e).hint("the whole system has run out of descriptors or buffers");
+        }
+        return of(RsmError.INTERNAL_ERROR, op, e);
+    }
+
+    /** A failure that has this meaning. */
+    static RsmException of(RsmError error, String op, OsError e) {
+        return RsmException.of(error, op)
+            .with("errno", e.errno()).with("errno-name", e.errnoName()).with("system-call", e.call()).causedBy(e);
+    }
+}

@@ -1,0 +1,119 @@
+package org.rsmapi.loopback;
+
+import java.security.SecureRandom;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.rsmapi.RsmError;
+import org.rsmapi.RsmException;
+import org.rsmapi.spi.AccessPolicy;
+import org.rsmapi.spi.ExportedMemory;
+import org.rsmapi.sys.Errno;
+import org.rsmapi.sys.OsError;
+
+/** The memory of one export segment: a {@link Backing}, published by a {@link Publication} while it is published. */
+final class LoopbackExport implements ExportedMemory {
+    private static final int AUTOMATIC = 0x80000000;
+    /**
+     * Where this process starts to hand out ids. There is nobody who could count for the whole machine; a random start among
+     * 2^31 makes it unlikely that an id comes again, and binding the name makes sure that no two are in use at once.
+     */
+    private static final AtomicInteger NEXT_ID = new AtomicInteger(new SecureRandom().nextInt());
+
+    private final LoopbackInterconnect interconnect;
+    private final Backing backing;
+    private final long size;
+    private volatile Publication publication;
+    private long generation = 1;
+    private boolean destroyed;
+
+    LoopbackExport(LoopbackInterconnect interconnect, Backing backing, long size) {
+        this.interconnect = interconnect;
+        this.backing = backing;
+        this.size = size;
+    }
+
+    @Override
+    public long address() {
+        return backing.address();
+    }
+
+    @Override
+    public int publish(int segmentId, AccessPolicy access, Gate gate) {
+        try {
+            publication = backing.publish(gate, () -> segmentId == 0 ? openAnywhere(access) : open(segmentId, access));
+            return publication.segmentId();
+        } catch (OsError e) {
+            if (e.is(Errno.EADDRINUSE)) {
+                throw Failures.of(RsmError.SEGID_IN_USE, "export-publish", e)
+                    .with("segment-id", Integer.toUnsignedLong(segmentId)).with("node", interconnect.localNode())
+                    .hint("grep rsmapi /proc/net/unix lists what is published here; id 0 has one chosen");
+            }
+            throw Failures.resources("export-publish", e).with("segment-id", Integer.toUnsignedLong(segmentId));
+        }
+    }
+
+    private Publication open(int segmentId, AccessPolicy access) {
+        return new Publication(backing, interconnect, segmentId, size, generation, access);
+    }
+
+    private Publication openAnywhere(AccessPolicy access) {
+        for (int attempt = 0; attempt < 1_000; attempt++) {
+            try {
+                return open(AUTOMATIC | NEXT_ID.getAndIncrement(), access);
+            } catch (OsError e) {
+                if (!e.is(Errno.EADDRINUSE)) {
+                    throw e;
+                }
+            }
+        }
+        throw RsmException.of(RsmError.INSUFFICIENT_RESOURCES, "export-publish").hint("no automatic segment id is free");
+    }
+
+    @Override
+    public void republish(AccessPolicy access) {
+        publication.setAccess(access);
+    }
+
+    @Override
+    public void unpublish() {
+        end(Wire.REASON_UNPUBLISHED, true);
+    }
+
+    @Override
+    public void destroy() {
+        if (!destroyed) {
+            if (publication != null) {
+                end(Wire.REASON_DESTROYED, false);
+            }
+            try {
+                backing.release();
+            } catch (OsError e) {
+                throw Failures.resources("export-destroy", e).hint("there is no memory to move the content to: call again");
+            }
+            destroyed = true;
+        }
+    }
+
+    private void end(int reason, boolean livesOn) {
+        String op = livesOn ? "export-unpublish" : "export-destroy";
+        publication.end(reason);
+        generation = publication.generation();
+        try {
+            backing.leave(publication, livesOn);
+        } catch (OsError e) {
+            throw Failures.resources(op, e)
+                .hint("importers are disconnected, but may still see memory that could not be moved: free memory and call again");
+        }
+        publication = null;
+    }
+
+    @Override
+    public void giveBack() {
+        backing.giveBack();
+    }
+
+    @Override
+    public int importers() {
+        Publication current = publication;
+        return current == null ? 0 : current.importers();
+    }
+}

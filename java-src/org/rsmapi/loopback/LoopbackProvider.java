@@ -1,0 +1,65 @@
+package org.rsmapi.loopback;
+
+import org.rsmapi.RsmError;
+import org.rsmapi.RsmException;
+import org.rsmapi.spi.Interconnect;
+import org.rsmapi.spi.InterconnectProvider;
+
+/**
+ * The controllers {@code loopback} (the local node only) and {@code shm0} to {@code shm31} (64 nodes on one machine).
+ *
+ * <p>The node that a process plays is 0, or what the system property {@code rsmapi.node} or the environment variable
+ * {@code RSMAPI_NODE} says, or, for an {@code shm} controller, what the caller asks for.
+ */
+public final class LoopbackProvider implements InterconnectProvider {
+    private static final String OS = System.getProperty("os.name");
+    private static final String ARCHITECTURE = System.getProperty("os.arch");
+    private static final boolean SUPPORTED =
+        "Linux".equals(OS) && ("amd64".equals(ARCHITECTURE) || "aarch64".equals(ARCHITECTURE));
+    private static final int MAX_UNITS = 32;
+    private static final int MAX_NODES = 64;
+
+    @Override
+    public Interconnect open(String type, int unit, int node) {
+        boolean ours = type.equals("loopback") || type.equals("shm") && unit < MAX_UNITS;
+        if (ours && !SUPPORTED) {
+            throw RsmException.of(RsmError.CTLR_NOT_PRESENT, "get-controller").with("controller", type)
+                .with("platform", OS + " " + ARCHITECTURE).hint("this interconnect needs Linux on x86-64 or aarch64");
+        }
+        if (type.equals("loopback")) {
+            int here = configuredNode();
+            if (node != -1 && node != here) {
+                throw RsmException.of(RsmError.CTLR_NOT_PRESENT, "get-controller").with("controller", type).with("node", node)
+                    .hint("loopback is on the configured node, " + here + "; use shm0 to choose another");
+            }
+            return new LoopbackInterconnect("loopback", here, true);
+        }
+        if (ours) {
+            return new LoopbackInterconnect("shm" + unit, node == -1 ? configuredNode() : checked(node, "the :node option"), false);
+        }
+        return null;
+    }
+
+    private static int configuredNode() {
+        String property = System.getProperty("rsmapi.node");
+        String value = property != null ? property : System.getenv("RSMAPI_NODE");
+        if (value == null || value.isBlank()) {
+            return 0;
+        }
+        String origin = property != null ? "the system property rsmapi.node" : "the environment variable RSMAPI_NODE";
+        try {
+            return checked(Integer.parseInt(value.trim()), origin);
+        } catch (NumberFormatException e) {
+            throw RsmException.of(RsmError.BAD_CONF, "get-controller").with("value", value)
+                .hint(origin + " has to be a number from 0 to 63").causedBy(e);
+        }
+    }
+
+    private static int checked(int node, String origin) {
+        if (node < 0 || node >= MAX_NODES) {
+            throw RsmException.of(RsmError.BAD_CONF, "get-controller").with("node", node)
+                .hint(origin + " has to be a number from 0 to 63");
+        }
+        return node;
+    }
+}

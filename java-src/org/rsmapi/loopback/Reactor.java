@@ -1,0 +1,245 @@
+package org.rsmapi.loopback;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.PriorityQueue;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicLong;
+import org.rsmapi.mem.Reclaim;
+import org.rsmapi.sys.Epoll;
+import org.rsmapi.sys.EventFd;
+import org.rsmapi.sys.Fd;
+
+/**
+ * The one thread of the loopback interconnect: it answers connects, and learns when a peer has something to say or is gone.
+ *
+ * <p>It starts with the first descriptor to watch and ends when nobody needs it any more: every open controller, publication
+ * and connection holds it by {@link #acquire()} and lets go by {@link #release}.
+ */
+final class Reactor {
+    /** What watches a descriptor. Called by the reactor's thread; may be called once more after it was removed. */
+    interface Handler {
+        void ready();
+    }
+
+    private static final Object LOCK = new Object();
+    private static final AtomicLong TOKENS = new AtomicLong(1);
+    private static final long WAKE = 0;
+
+    private static int holders;
+    private static Reactor running;
+
+    private final Epoll epoll;
+    private final EventFd waker;
+    private final Map<Long, Handler> handlers = new ConcurrentHashMap<>();
+    private final PriorityQueue<Timer> timers = new PriorityQueue<>(Comparator.comparingLong(Timer::due));
+    private final Thread thread = new Thread(this::run, "rsmapi-loopback");
+    private volatile boolean stopping;
+
+    private record Timer(long due, Runnable action) {}
+
+    /** A watched descriptor. */
+    static final class Registration {
+        private final Reactor reactor;
+        private final Fd fd;
+        private final long token;
+
+        private Registration(Reactor reactor, Fd fd, long token) {
+            this.reactor = reactor;
+            this.fd = fd;
+            this.token = token;
+        }
+
+        /** Stops watching. Before the descriptor is closed. */
+        void remove() {
+            if (reactor.handlers.remove(token) != null) {
+                reactor.epoll.remove(fd);
+            }
+        }
+
+        /** Stops watching for a while. */
+        void pause(long millis) {
+            reactor.epoll.pause(fd, token, true);
+            reactor.schedule(millis, () -> {
+                if (reactor.handlers.containsKey(token)) {
+                    reactor.epoll.pause(fd, token, false);
+                }
+            });
+        }
+    }
+
+    private Reactor(Epoll epoll, EventFd waker) {
+        this.epoll = epoll;
+        this.waker = waker;
+        thread.setDaemon(true);
+    }
+
+    private static Reactor start() {
+        Epoll epoll = new Epoll();
+        EventFd waker = null;
+        try {
+            waker = new EventFd();
+            epoll.add(waker.fd(), WAKE);
+            Reactor reactor = new Reactor(epoll, waker);
+            reactor.thread.start();
+            return reactor;
+        } catch (RuntimeException | Error e) {
+            epoll.close();
+            if (waker != null) {
+                waker.close();
+            }
+            throw e;
+        }
+    }
+
+    /** Loads what is needed when descriptors have run out; see {@link Failures#prepare}. */
+    static void prepare() {
+        new PriorityQueue<Timer>(Comparator.comparingLong(Timer::due)).add(new Timer(0, Reactor::prepare));
+    }
+
+    /** Says that the reactor will be needed. */
+    static void acquire() {
+        synchronized (LOCK) {
+            holders++;
+        }
+    }
+
+    /**
+     * Says that it is not needed any more by one who needed it.
+     *
+     * @param wait  whether to return only when the thread has ended, if this was the last one. The caller must not hold a lock
+     *              that a handler takes.
+     */
+    static void release(boolean wait) {
+        Reactor last = null;
+        synchronized (LOCK) {
+            if (--holders == 0) {
+                last = running;
+                running = null;
+            }
+        }
+        if (last != null) {
+            last.stop(wait);
+        }
+    }
+
+    /** Watches a descriptor. The caller has acquired the reactor. */
+    static Registration watch(Fd fd, Handler handler) {
+        Reactor reactor = current();
+        long token = TOKENS.getAndIncrement();
+        reactor.handlers.put(token, handler);
+        try {
+            reactor.epoll.add(fd, token);
+        } catch (RuntimeException | Error e) {
+            reactor.handlers.remove(token);
+            throw e;
+        }
+        return new Registration(reactor, fd, token);
+    }
+
+    /** Runs something later, in the reactor's thread. The caller has acquired the reactor. */
+    static void later(long millis, Runnable action) {
+        current().schedule(millis, action);
+    }
+
+    private static Reactor current() {
+        synchronized (LOCK) {
+            if (running == null) {
+                running = start();
+            }
+            return running;
+        }
+    }
+
+    private void schedule(long millis, Runnable action) {
+        synchronized (timers) {
+            timers.add(new Timer(System.nanoTime() + millis * 1_000_000, action));
+        }
+        if (Thread.currentThread() != thread) {
+            waker.signal();
+        }
+    }
+
+    private void stop(boolean wait) {
+        synchronized (this) { // the thread, once it has seen that it shall stop, closes what we are about to use
+            stopping = true;
+            waker.signal();
+        }
+        if (wait && Thread.currentThread() != thread) {
+            boolean interrupted = false;
+            while (thread.isAlive()) {
+                try {
+                    thread.join();
+                } catch (InterruptedException e) {
+                    interrupted = true; // it ends at once; the interrupt is for the caller's next blocking call
+                }
+            }
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
+    private void run() {
+        try {
+            while (!stopping) {
+                safely(this::once);
+            }
+        } finally {
+            synchronized (this) {
+                epoll.close();
+                waker.close();
+            }
+        }
+    }
+
+    private void once() {
+        for (long token : epoll.await(untilNextTimer())) {
+            if (token == WAKE) {
+                waker.drain();
+            } else {
+                Handler handler = handlers.get(token);
+                if (handler != null) {
+                    safely(handler::ready);
+                }
+            }
+        }
+        for (Timer timer : dueTimers()) {
+            safely(timer.action());
+        }
+        Reclaim.reap();
+    }
+
+    private static void safely(Runnable action) {
+        try {
+            action.run();
+        } catch (RuntimeException | Error e) {
+            // One peer's trouble, or a moment without memory, must not end the service of all the others. Handlers drop the
+            // peer that they fail with.
+            return;
+        }
+    }
+
+    private int untilNextTimer() {
+        synchronized (timers) {
+            Timer next = timers.peek();
+            if (next == null) {
+                return -1;
+            }
+            long left = next.due() - System.nanoTime();
+            return left <= 0 ? 0 : (int) Math.min(Integer.MAX_VALUE, left / 1_000_000 + 1);
+        }
+    }
+
+    private List<Timer> dueTimers() {
+        List<Timer> due = new ArrayList<>();
+        synchronized (timers) {
+            while (!timers.isEmpty() && timers.peek().due() - System.nanoTime() <= 0) {
+                due.add(timers.poll());
+            }
+        }
+        return due;
+    }
+}

@@ -1,0 +1,72 @@
+package org.rsmapi.sys;
+
+import com.sun.jna.Native;
+
+/** Waiting for many descriptors at once; each is known by a number that the caller chose. */
+public final class Epoll implements AutoCloseable {
+    private static final int EPOLL_CLOEXEC = 02000000;
+    private static final int CTL_ADD = 1;
+    private static final int CTL_DEL = 2;
+    private static final int CTL_MOD = 3;
+    private static final int EPOLLIN = 1;
+    private static final int EPOLLRDHUP = 0x2000;
+    private static final int CAPACITY = 64;
+    // The kernel packs struct epoll_event on x86-64 only.
+    private static final boolean PACKED = "amd64".equals(System.getProperty("os.arch"));
+    private static final int EVENT_BYTES = PACKED ? 12 : 16;
+    private static final int DATA = PACKED ? 4 : 8;
+
+    private final Fd fd = Fd.of(Libc.epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
+    private final Scratch events = new Scratch(CAPACITY * EVENT_BYTES);
+
+    /** Watches a descriptor for input and for the other end going away. */
+    public void add(Fd watched, long token) {
+        control(CTL_ADD, watched, token, EPOLLIN | EPOLLRDHUP);
+    }
+
+    /** Stops reporting a descriptor for now, or goes on. */
+    public void pause(Fd watched, long token, boolean paused) {
+        control(CTL_MOD, watched, token, paused ? 0 : EPOLLIN | EPOLLRDHUP);
+    }
+
+    /** Stops watching it. Has to be called before the descriptor is closed. */
+    public void remove(Fd watched) {
+        control(CTL_DEL, watched, 0, 0);
+    }
+
+    private void control(int op, Fd watched, long token, int mask) {
+        try (Scratch event = new Scratch(EVENT_BYTES)) {
+            event.putInt(0, mask);
+            event.putLong(DATA, token);
+            Fd.check(Libc.epoll_ctl(fd.number(), op, watched.number(), event.address()), "epoll_ctl");
+        }
+    }
+
+    /**
+     * Waits until something is ready. Called by one thread only.
+     *
+     * @param timeoutMillis -1 waits for ever
+     * @return the numbers of what is ready; none if the time was up or the wait was interrupted
+     */
+    public long[] await(int timeoutMillis) {
+        int n = Libc.epoll_wait(fd.number(), events.address(), CAPACITY, timeoutMillis);
+        if (n == -1) {
+            int errno = Native.getLastError();
+            if (errno == Errno.EINTR) {
+                return new long[0];
+            }
+            throw new OsError("epoll_wait", errno);
+        }
+        long[] tokens = new long[n];
+        for (int i = 0; i < n; i++) {
+            tokens[i] = events.getLong(i * EVENT_BYTES + DATA);
+        }
+        return tokens;
+    }
+
+    @Override
+    public void close() {
+        fd.close();
+        events.close();
+    }
+}

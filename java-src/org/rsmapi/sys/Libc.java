@@ -1,0 +1,84 @@
+package org.rsmapi.sys;
+
+import com.sun.jna.Native;
+import com.sun.jna.NativeLibrary;
+
+/**
+ * The C library's functions, bound directly (one native call each, no reflection at call time).
+ *
+ * <p>Pointers and sizes are {@code long}: every platform this runs on (Linux on x86-64 and aarch64) is LP64. The functions are
+ * looked up in the process itself, which has a C library loaded already, glibc's or musl's.
+ */
+final class Libc {
+    static {
+        Native.register(Libc.class, NativeLibrary.getProcess());
+    }
+
+    private Libc() {}
+
+    static native int memfd_create(String name, int flags);
+
+    static native int ftruncate(int fd, long length);
+
+    static native int fallocate(int fd, int mode, long offset, long length);
+
+    static native int fchmod(int fd, int mode);
+
+    static native int fcntl(int fd, int cmd, long arg);
+
+    static native long lseek(int fd, long offset, int whence);
+
+    static native int fstatfs(int fd, long buffer);
+
+    static native int open(String path, int flags, int mode);
+
+    static native int close(int fd);
+
+    static native long read(int fd, long buffer, long length);
+
+    static native long write(int fd, long buffer, long length);
+
+    static native long pwrite(int fd, long buffer, long length, long offset);
+
+    static native long mmap(long address, long length, int prot, int flags, int fd, long offset);
+
+    static native int munmap(long address, long length);
+
+    static native int madvise(long address, long length, int advice);
+
+    static native int socket(int domain, int type, int protocol);
+
+    static native int bind(int fd, long address, int length);
+
+    static native int listen(int fd, int backlog);
+
+    static native int connect(int fd, long address, int length);
+
+    static native int accept4(int fd, long address, long length, int flags);
+
+    static native long sendmsg(int fd, long message, int flags);
+
+    static native long recvmsg(int fd, long message, int flags);
+
+    static native int getsockopt(int fd, int level, int option, long value, long length);
+
+    static native int eventfd(int initial, int flags);
+
+    static native int poll(long fds, long count, int timeoutMillis);
+
+    static native int epoll_create1(int flags);
+
+    static native int epoll_ctl(int epoll, int op, int fd, long event);
+
+    static native int epoll_wait(int epoll, long events, int capacity, int timeoutMillis);
+
+    static native int getpid();
+
+    static native int geteuid();
+
+    static native int getegid();
+
+    static native int umask(int mask);
+
+    static native long sysconf(int name);
+}

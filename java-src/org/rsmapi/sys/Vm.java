@@ -1,0 +1,192 @@
+package org.rsmapi.sys;
+
+import com.sun.jna.Native;
+import java.io.ByteArrayOutputStream;
+import java.io.FileInputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+
+/** The process's address space: mapping, replacing and giving back ranges, and looking at what is there. */
+public final class Vm {
+    public static final int PROT_READ = 1;
+    public static final int PROT_WRITE = 2;
+
+    private static final int MAP_SHARED = 1;
+    private static final int MAP_PRIVATE = 2;
+    private static final int MAP_FIXED = 0x10;
+    private static final int MAP_ANONYMOUS = 0x20;
+    private static final int MAP_NORESERVE = 0x4000;
+    private static final int MAP_FIXED_NOREPLACE = 0x100000;
+    private static final int MADV_POPULATE_WRITE = 23;
+    private static final int SC_PAGESIZE = 30;
+    private static final int PIECE = 1 << 16;
+
+    private static final long PAGE = Libc.sysconf(SC_PAGESIZE);
+
+    private Vm() {}
+
+    /** The page size in bytes. */
+    public static long pageSize() {
+        return PAGE;
+    }
+
+    /** {@code length} rounded up to whole pages; the caller has made sure that it does not overflow. */
+    public static long wholePages(long length) {
+        return (length + PAGE - 1) & -PAGE;
+    }
+
+    /** Maps a file shared, wherever the kernel likes ({@code hint} 0) or near a hint. */
+    public static long mapShared(Fd fd, long length, int prot, long offset, long hint) {
+        return map(hint, length, prot, MAP_SHARED, fd.number(), offset);
+    }
+
+    /**
+     * Maps a file shared at exactly this address.
+     *
+     * @throws OsError EEXIST if anything is mapped there already
+     */
+    public static void mapSharedAt(long address, Fd fd, long length, int prot, long offset) {
+        long got = map(address, length, prot, MAP_SHARED | MAP_FIXED_NOREPLACE, fd.number(), offset);
+        if (got != address) {
+            // Kernels before 4.17 do not know NOREPLACE and take the address as a hint.
+            unmap(got, length);
+            throw new OsError("mmap(MAP_FIXED_NOREPLACE)", Errno.EEXIST);
+        }
+    }
+
+    /** Puts a shared file mapping in the place of whatever is at the address, in one step. */
+    public static void replaceShared(long address, Fd fd, long length, int prot, long offset) {
+        map(address, length, prot, MAP_SHARED | MAP_FIXED, fd.number(), offset);
+    }
+
+    /** Puts a private (copy on write) file mapping in the place of whatever is at the address, in one step. */
+    public static void replacePrivate(long address, Fd fd, long length) {
+        map(address, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd.number(), 0);
+    }
+
+    /** New anonymous zero pages, readable and writable. */
+    public static long mapAnonymous(long length) {
+        return map(0, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
+
+    /**
+     * Puts anonymous zero pages in the place of whatever is at the address, in one step: whoever still uses the range reads
+     * zeros and writes to nobody, and no access to it can fault. The range stays taken until {@link #unmap}.
+     *
+     * <p>In a process that has as many mappings as the kernel allows this may fail; then the pages stay until unmap as well.
+     * That is no reason for the caller, who is ending something, not to end it.
+     */
+    public static void abandon(long address, long length) {
+        Libc.mmap(address, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    }
+
+    /** Gives an address range back. Nobody may be able to reach it any more. */
+    public static void unmap(long address, long length) {
+        Fd.check(Libc.munmap(address, length), "munmap");
+    }
+
+    /**
+     * Makes every page of a private writable range the process's own copy.
+     *
+     * @return false if the kernel does not know how (before 5.14); the caller then touches each page itself
+     */
+    public static boolean populateForWriting(long address, long length) {
+        while (Libc.madvise(address, length, MADV_POPULATE_WRITE) == -1) {
+            int errno = Native.getLastError();
+            if (errno == Errno.EINVAL) {
+                return false;
+            }
+            if (errno != Errno.EINTR && errno != Errno.EAGAIN) {
+                throw new OsError("madvise(MADV_POPULATE_WRITE)", errno);
+            }
+        }
+        return true;
+    }
+
+    private static long map(long address, long length, int prot, int flags, int fd, long offset) {
+        return Fd.check(Libc.mmap(address, length, prot, flags, fd, offset), "mmap");
+    }
+
+    /** One line of /proc/self/maps. */
+    public static final class Region {
+        private final long start;
+        private final long end;
+        private final String permissions;
+        private final long inode;
+        private final String line;
+
+        private Region(String line) {
+            this.line = line;
+            String[] fields = line.split("\\s+", 6);
+            int dash = fields[0].indexOf('-');
+            this.start = Long.parseUnsignedLong(fields[0].substring(0, dash), 16);
+            this.end = Long.parseUnsignedLong(fields[0].substring(dash + 1), 16);
+            this.permissions = fields[1];
+            this.inode = Long.parseLong(fields[4]);
+        }
+
+        /** First address. */
+        public long start() {
+            return start;
+        }
+
+        /** First address behind it. */
+        public long end() {
+            return end;
+        }
+
+        /** Whether it can be read and written. */
+        public boolean writable() {
+            return permissions.startsWith("rw");
+        }
+
+        /** Whether it is a shared mapping of a file. */
+        public boolean sharedFile() {
+            return permissions.charAt(3) == 's' && inode != 0;
+        }
+
+        @Override
+        public String toString() {
+            return line;
+        }
+    }
+
+    /** What is mapped between two addresses, in order; compared as unsigned numbers. */
+    public static List<Region> regions(long start, long end) {
+        List<Region> found = new ArrayList<>();
+        for (String line : procLines("/proc/self/maps")) {
+            Region region = new Region(line);
+            if (Long.compareUnsigned(region.start, end) < 0 && Long.compareUnsigned(region.end, start) > 0) {
+                found.add(region);
+            }
+        }
+        return found;
+    }
+
+    /** How many mappings the process has, and how many the kernel allows it. */
+    public static boolean mappingsExhausted() {
+        List<String> limit = procLines("/proc/sys/vm/max_map_count");
+        long allowed = limit.isEmpty() ? 65530 : Long.parseLong(limit.get(0).trim());
+        return procLines("/proc/self/maps").size() >= allowed - 8;
+    }
+
+    static List<String> procLines(String path) {
+        try (InputStream in = new FileInputStream(path)) {
+            // In large pieces: a file below /proc/sys gives everything with the first read and nothing after it, and others may
+            // change between two reads.
+            byte[] piece = new byte[PIECE];
+            ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+            int n;
+            while ((n = in.read(piece)) > 0) {
+                bytes.write(piece, 0, n);
+            }
+            String text = bytes.toString(StandardCharsets.ISO_8859_1);
+            return text.isEmpty() ? List.of() : List.of(text.split("\n"));
+        } catch (IOException e) {
+            return List.of();
+        }
+    }
+}

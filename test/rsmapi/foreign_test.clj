@@ -1,0 +1,514 @@
+(ns rsmapi.foreign-test
+  "Peers in other languages, which share no code with this library: test/peers. Those that
+  keep to the protocol, in both directions, and those that do not, each against a child JVM.
+  Read-only importers under another user try what can be tried on a descriptor."
+  (:require [clojure.java.io :as io]
+            [clojure.string :as str]
+            [clojure.test :refer [deftest is testing use-fixtures]]
+            [rsmapi.child :as child :refer [eventually]]
+            [rsmapi.core :as rsm]
+            [rsmapi.error :as error]
+            [rsmapi.runner :as runner])
+  (:import (java.io BufferedWriter File)
+           (java.lang ProcessBuilder$Redirect)
+           (java.nio.file Files)
+           (java.nio.file.attribute FileAttribute PosixFilePermissions)
+           (java.util Arrays HexFormat Random)
+           (java.util.concurrent LinkedBlockingQueue TimeUnit)
+           (java.util.zip CRC32)))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private page (long (rsm/page-size)))
+(def ^:private size (* 4 page))
+
+(defn- hex [^bytes bytes] (.formatHex (HexFormat/of) bytes))
+(defn- zeros [n] (str/join (repeat n "00")))
+
+(defn- crc [^bytes bytes]
+  (format "%08x" (.getValue (doto (CRC32.) (.update bytes)))))
+
+(defn- noise ^bytes [n]
+  (let [bytes (byte-array n)]
+    (.nextBytes (Random. 20240229) bytes)
+    bytes))
+
+;; ----------------------------------------------------- inside of the child
+
+(defonce controller (delay (rsm/get-controller "loopback")))
+
+;; The segment the child exports.
+(defonce exported (atom nil))
+
+(defn export!
+  "Exports a segment filled with 0x5a. Returns its id."
+  []
+  (reset! exported (rsm/export! @controller {:size size}))
+  (rsm/fill! @exported 0 size 0x5a)
+  (rsm/segment-id @exported))
+
+(defn content
+  "The crc of the exported segment's content."
+  []
+  (crc (rsm/get-bytes @exported 0 size)))
+
+(defn connect
+  "Connects and disconnects. Returns the code and :objection, if it fails; if not, the code
+  0 and what can be read at the start."
+  [opts]
+  (let [im (error/catching (rsm/connect! @controller opts))]
+    (if (map? im)
+      {:code (:rsm/code im) :objection (:rsm/objection im)}
+      (try
+        (rsm/with-mapped-segment [m im {:perm :read}]
+          {:code 0 :read (rsm/get-long m 0)})
+        (finally (rsm/close! im))))))
+
+;; ------------------------------------------------------------------- peers
+
+;; A folder that everybody can enter, with the peers: the script, and the C program if it
+;; can be compiled here.
+(defonce ^:private folder (atom nil))
+
+(defn- run-program
+  "Runs a program and returns {:exit n :out text}; :exit is nil if there is none."
+  [& command]
+  (try
+    (let [process (-> (ProcessBuilder. ^java.util.List (vec command)) (.redirectErrorStream true) .start)
+          _   (.close (.getOutputStream process))
+          out (future (slurp (.getInputStream process)))]
+      (if (.waitFor process 120 TimeUnit/SECONDS)
+        {:exit (.exitValue process) :out @out}
+        (do (.destroyForcibly process) {:exit nil :out "no end"})))
+    (catch java.io.IOException e {:exit nil :out (ex-message e)})))
+
+(defn- permit! [file mode]
+  (Files/setPosixFilePermissions (.toPath (io/file file)) (PosixFilePermissions/fromString mode)))
+
+(defonce ^:private python
+  ;; The system's own comes first: other users can run it, too.
+  (delay
+    (some (fn [program]
+            (when (= 0 (:exit (run-program program "-c" "import sys; sys.exit(sys.version_info < (3, 9))")))
+              program))
+          ["/usr/bin/python3" "python3"])))
+
+(defonce ^:private compiled
+  ;; {:program file} or {:obstacle reason}
+  (delay
+    (let [program (io/file @folder "rsm_peer")
+          {:keys [exit out]} (run-program "gcc" "-std=gnu99" "-O2" "-Wall" "-Wextra" "-Werror" "-o" (str program)
+                                          (str (io/file @folder "rsm_peer.c")))]
+      (cond
+        (nil? exit)   {:obstacle "needs gcc"}
+        (zero? exit)  (do (permit! program "rwxr-xr-x") {:program (str program)})
+        :else         {:obstacle nil :failure out}))))
+
+(defn- obstacle [language]
+  (case language
+    :python (when-not @python "needs Python 3.9 or later")
+    :c      (:obstacle @compiled)))
+
+(defn- command [language]
+  (case language
+    :python [@python "-B" (str (io/file @folder "rsm_peer.py"))]
+    :c      [(or (:program @compiled) (throw (ex-info "the peer in C does not compile" @compiled)))]))
+
+(defn- start-peer!
+  "Starts a peer with these words on its command line. prefix as in child/start!."
+  [{:keys [language prefix] :or {language :python}} & words]
+  (let [process (-> (ProcessBuilder. ^java.util.List (vec (concat prefix (command language) (map str words))))
+                    (.directory @folder)
+                    (.redirectError ProcessBuilder$Redirect/INHERIT)
+                    .start)
+        lines   (LinkedBlockingQueue.)]
+    (doto (Thread. (fn []
+                     (try
+                       (with-open [in (io/reader (.getInputStream process))]
+                         (run! #(.put lines %) (line-seq in)))
+                       (catch java.io.IOException _))
+                     (.put lines :end))
+                   "listening to a peer")
+      (.setDaemon true)
+      (.start))
+    {:process process :lines lines :in (io/writer (.getOutputStream process))}))
+
+(defn- line
+  "The next line that a peer says, or :end."
+  [{:keys [^LinkedBlockingQueue lines]}]
+  (or (.poll lines 60 TimeUnit/SECONDS)
+      (throw (IllegalStateException. "the peer says nothing"))))
+
+(defn- tell! [{:keys [^BufferedWriter in]} & words]
+  (doto in (.write (str/join " " words)) .newLine .flush))
+
+(defn- ask [peer & words]
+  (apply tell! peer words)
+  (line peer))
+
+(defn- pid [{:keys [^Process process]}] (.pid process))
+
+(defn- end! [{:keys [^Process process]}]
+  (.destroyForcibly process)
+  (.waitFor process))
+
+(defmacro ^:private with-peer
+  "Binds sym to a peer, which is killed afterwards."
+  [[sym & how] & body]
+  `(let [~sym (start-peer! ~@how)]
+     (try
+       ~@body
+       (finally (end! ~sym)))))
+
+(defn- id-of [segment-id] (format "%08x" segment-id))
+
+(defn- fresh-id
+  "An id that is not likely to be taken by another run."
+  []
+  (+ 0x600000 (long (rand-int 0x7f000000))))
+
+(defn- words [s] (str/split s #" "))
+
+;; ------------------------------------------------------------ the one child
+
+(defonce ^:private victim (atom nil))
+
+(defn- in-child [form] (child/value @victim form))
+
+(use-fixtures :once
+  (fn [run]
+    (let [dir (.toFile (Files/createTempDirectory "rsmapi-peers-" (make-array FileAttribute 0)))]
+      (try
+        (permit! dir "rwxr-xr-x")
+        (doseq [f ["rsm_peer.py" "rsm_peer.c"]]
+          (spit (io/file dir f) (slurp (io/resource (str "peers/" f))))
+          (permit! (io/file dir f) "rw-r--r--"))
+        (reset! folder dir)
+        (child/with-child [c {:label "victim"}]
+          (child/value c '(require 'rsmapi.foreign-test))
+          (reset! victim c)
+          (run))
+        (finally
+          (run! #(.delete ^File %) (reverse (file-seq dir))))))))
+
+(defn- in-each-language
+  "Calls f with each language of a peer, if it can be had here."
+  [test-name f]
+  (doseq [language [:python :c]]
+    (if-let [reason (obstacle language)]
+      (runner/skip! (str test-name ", " (name language)) reason)
+      (testing (name language)
+        (f language)))))
+
+;; ------------------------------------------------ those that keep to the protocol
+
+(deftest foreign-importers
+  (in-each-language
+   "foreign importers"
+   (fn [language]
+     (let [segment (noise size)]
+       (rsm/with-exported-segment [ex @controller {:size size :segment-id (fresh-id) :acl [{:node 0 :perm 0600}]}]
+         (let [id   (id-of (rsm/segment-id ex))
+               part (fn [from to] (hex (Arrays/copyOfRange segment (int from) (int to))))]
+           (rsm/put-bytes! ex 0 segment)
+           (with-peer [peer {:language language} "import" 0 id "0600"]
+             (let [[connected announced generation granted order page-size exporter] (words (line peer))]
+               (is (= ["connected" (str size) "0600" "1" (str page) (str (.pid (java.lang.ProcessHandle/current)))]
+                      [connected announced granted order page-size exporter]))
+               (is (eventually (= 1 (rsm/importers ex))))
+               (is (= "ok" (ask peer "map" "0600" 0 size)))
+               (is (= (crc segment) (ask peer "crc" 0 size)) "it sees all of the content")
+               (is (= (part 100 116) (ask peer "read" 100 16)))
+               (is (= "ok" (ask peer "write" (+ page 3) "0102fe")))
+               (is (= [1 2 -2] (vec (rsm/get-bytes ex (+ page 3) 3))))
+               (rsm/put-long! ex 8 0x1122334455667788 :little-endian)
+               (is (= "8877665544332211" (ask peer "read" 8 8)))
+               (is (= (str generation " 1") (ask peer "state")))
+               (rsm/unpublish! ex)
+               (is (= (zeros 16) (ask peer "read" 100 16)) "zeros before it has looked at any notice")
+               (is (= "ok" (ask peer "write" 0 "ff")))
+               (is (not= -1 (rsm/get-byte ex 0)))
+               (is (= (str (inc (parse-long generation)) " 2") (ask peer "state")))
+               (is (= (str "revoked 1 " (inc (parse-long generation))) (ask peer "wait" 30)))
+               (is (= "ok" (ask peer "unmap")))
+               (is (= "ok" (ask peer "disconnect")))))
+           (with-peer [peer {:language language} "import" 0 id "0600"]
+             (is (str/starts-with? (line peer) "error 7 ")))
+           (rsm/publish! ex {:segment-id (Long/parseLong id 16)
+                             :acl [{:node 0 :perm 0600}]})
+           (testing "reading only, and the segment's end"
+             (with-peer [peer {:language language} "import" 0 id "0400"]
+               (let [[_ _ generation granted] (words (line peer))]
+                 (is (= "0400" granted))
+                 (is (= "ok" (ask peer "map" "0400" page page)))
+                 (is (= (hex (rsm/get-bytes ex (+ page 100) 16)) (ask peer "read" (+ page 100) 16)))
+                 (is (str/starts-with? (ask peer "write" page "00") "error 27 "))
+                 (rsm/destroy! ex)
+                 (is (= (str "revoked 2 " (inc (parse-long generation))) (ask peer "wait" 30))))))))))))
+
+(deftest foreign-exporters
+  (in-each-language
+   "foreign exporters"
+   (fn [language]
+     (let [id    (fresh-id)
+           first-seen (noise 16)]
+       (with-peer [peer {:language language} "export" 0 (id-of id) size "0600"]
+         (is (= "published" (line peer)))
+         (is (= "ok" (ask peer "write" (+ page 5) (hex first-seen))))
+         (is (= 24 (:rsm/code (error/catching (rsm/export! @controller {:size page :segment-id id}))))
+             "the id is taken")
+         (rsm/with-imported-segment [im @controller {:segment-id id}]
+           (is (= size (rsm/size im)))
+           (is (eventually (str/starts-with? (ask peer "importers") "1 ")))
+           (rsm/with-mapped-segment [m im]
+             (is (= (hex first-seen) (hex (rsm/get-bytes m (+ page 5) 16))))
+             (rsm/put-bytes! m 0 (noise size))
+             (doseq [at (range 0 size page)]
+               (is (= (hex (rsm/get-bytes m at page)) (ask peer "read" at page))))
+             (is (= "ok" (ask peer "unpublish")))
+             (is (eventually (= {:rsm/code 40 :rsm/reason "unpublished"}
+                                (let [seen (error/catching (rsm/get-long m 0))] ; 0 until the notice is here
+                                  (when (map? seen)
+                                    (select-keys seen [:rsm/code :rsm/reason]))))))))
+         (is (= 7 (:rsm/code (error/catching (rsm/connect! @controller {:segment-id id})))))
+         (is (= (hex (noise 16)) (ask peer "read" 0 16)) "the content is still there"))
+       (testing "its death"
+         (with-peer [peer {:language language} "export" 0 (id-of id) size "umask"]
+           (is (= "published" (line peer)))
+           (rsm/with-imported-segment [im @controller {:segment-id id}]
+             (rsm/with-mapped-segment [m im]
+               (is (= 0 (rsm/get-long m 0)))
+               (end! peer)
+               (is (eventually (= "exporter-gone" (:rsm/reason (error/catching (rsm/get-long m 0))))))))))
+       (testing "its proper end"
+         (with-peer [peer {:language language} "export" 0 (id-of id) size "umask"]
+           (is (= "published" (line peer)))
+           (rsm/with-imported-segment [im @controller {:segment-id id :perm :read}]
+             (tell! peer "quit")
+             (is (eventually (rsm/aborted? im)))
+             (is (eventually (= "destroyed" (:rsm/reason (error/catching (rsm/map! im)))))))))))))
+
+(deftest access-lists-of-a-foreign-exporter
+  (if-let [reason (obstacle :python)]
+    (runner/skip! "access lists" reason)
+    (let [id (fresh-id)
+          from-node (fn [node]
+                      (rsm/with-controller [c "shm3" {:node node}]
+                        (let [im (error/catching (rsm/connect! c {:node 5 :segment-id id :perm :read}))]
+                          (if (map? im) (:rsm/code im) (do (rsm/close! im) 0)))))]
+      (with-peer [peer {} "export" 5 (id-of id) size "5:0600,7:0644" "shm3"]
+        (is (= "published" (line peer)))
+        (is (= [0 0 8] (mapv from-node [5 7 9])))))))
+
+;; -------------------------------------------- exporters that do not keep to it
+
+(def ^:private evils
+  "What the importer says to each kind of exporter: the code, and what is objected to."
+  [["version"        101 nil]
+   ["short"          40 #"wrong length"]
+   ["oversized"      40 #"wrong length"]
+   ["no-fds"         40 #"descriptors are missing"]
+   ["many-fds"       40 #"lost a part"]
+   ["pipe"           40 #"not a memory file"]
+   ["dir"            40 #"not a memory file"]
+   ["hugetlb"        40 #"not made of ordinary pages"]
+   ["unsealed"       40 #"not sealed against shrinking"]
+   ["state-unsealed" 40 #"not sealed against shrinking"]
+   ["small"          40 #"shorter than announced"]
+   ["huge"           40 #"impossible size|shorter than announced"]
+   ["zero-size"      40 #"impossible size"]
+   ["rdonly"         40 #"not open for writing"]
+   ["wrong-magic"    40 #"not one of this protocol"]
+   ["state-magic"    40 #"state page"]
+   ["silent"         42 nil]
+   ["close"          40 nil]])
+
+(defn- belongings-of-child [] (child/belongings (child/pid @victim)))
+
+(defn- settled
+  "What the child holds when it is only a controller that has been used."
+  []
+  (in-child `(rsm/close! (rsm/export! @controller {:size ~page})))
+  (belongings-of-child))
+
+(deftest exporters-that-break-the-protocol
+  (if-let [reason (obstacle :python)]
+    (runner/skip! "exporters that break the protocol" reason)
+    (let [before (settled)
+          id     (fresh-id)]
+      (doseq [[kind code objection] evils]
+        (testing kind
+          (with-peer [peer {} "export" 0 (id-of id) size "0600" "--evil" kind]
+            (let [published (line peer)]
+              (if (str/starts-with? published "unsupported")
+                (runner/skip! (str "exporter with " kind) published)
+                (let [outcome (in-child `(connect {:segment-id ~id :timeout-ms ~(if (= code 42) 300 30000)}))]
+                  (is (= "published" published))
+                  (is (= code (:code outcome)))
+                  (if objection
+                    (is (re-find objection (str (:objection outcome))))
+                    (is (nil? (:objection outcome))))
+                  (is (eventually (= before (belongings-of-child)))
+                      "what came with the answer is closed")))))))
+      (testing "garbage"
+        (with-peer [peer {} "export" 0 (id-of id) size "0600" "--evil" "garbage" "--seed" 7]
+          (is (= "published" (line peer)))
+          (let [codes (in-child `(vec (repeatedly 200 #(:code (connect {:segment-id ~id})))))]
+            (is (= #{} (disj (set codes) 40 101)) "seed 7"))
+          (is (eventually (= before (belongings-of-child))))))
+      (testing "an answer that takes its time is a good one"
+        (with-peer [peer {} "export" 0 (id-of id) size "0600" "--evil" "drip" "--seconds" 0.3]
+          (is (= "published" (line peer)))
+          (is (= {:code 0 :read 0} (in-child `(connect {:segment-id ~id :timeout-ms 30000}))))))
+      (testing "read-only memory is enough to read"
+        (with-peer [peer {} "export" 0 (id-of id) size "0600" "--evil" "rdonly"]
+          (is (= "published" (line peer)))
+          (is (= {:code 0 :read 0} (in-child `(connect {:segment-id ~id :perm :read}))))))
+      (testing "a notice of a later version is ignored, and what came with it is closed"
+        (with-peer [peer {} "export" 0 (id-of id) size "0600" "--evil" "notice"]
+          (is (= "published" (line peer)))
+          (is (= 0 (:code (in-child `(connect {:segment-id ~id})))))
+          (is (= "ok" (ask peer "write" 0 "07")))
+          (is (= 7 (:read (in-child `(connect {:segment-id ~id})))))))
+      (is (eventually (= before (belongings-of-child)))))))
+
+;; -------------------------------------------- importers that do not keep to it
+
+(def ^:private attacks
+  "What an exporter answers to each kind of importer, connection by connection."
+  [["short"         ["closed" "answer 117 1" "answer 117 1"]]
+   ["oversized"     ["answer 117 1" "answer 117 1" "answer 117 1"]]
+   ["with-fds"      ["answer 117 1"]]
+   ["zero-length"   ["closed"]]
+   ["wrong-version" ["answer 101 1" "answer 101 1" "answer 101 1"]]
+   ["wrong-id"      ["answer 7 1"]]
+   ["wrong-magic"   ["closed"]]
+   ["bad-perm"      ["answer 0 1" "answer 27 1" "answer 27 1" "answer 27 1" "answer 27 1"]] ; no permission is one
+   ["talk-after"    ["answer 0 1" "closed"]]])
+
+(defn- outcomes
+  "What an attacker says of its connections."
+  [peer]
+  (vec (take-while #(not (#{"done" :end} %)) (repeatedly #(line peer)))))
+
+(deftest importers-that-break-the-protocol
+  (if-let [reason (obstacle :python)]
+    (runner/skip! "importers that break the protocol" reason)
+    (let [id      (in-child `(export!))
+          content (in-child `(content))
+          ;; the descriptor for those who only read comes with the first of them, and stays
+          _       (connect {:segment-id id :perm :read})
+          before  (eventually (let [held (belongings-of-child)]
+                                (when (= 1 (held "socket")) held)))
+          unhurt? (fn []
+                    (is (= 0 (:code (connect {:segment-id id}))) "a good importer gets in")
+                    (is (eventually (= 0 (in-child `(rsm/importers @exported)))))
+                    (is (eventually (= before (belongings-of-child))))
+                    (is (= content (in-child `(content)))))]
+      (unhurt?)
+      (doseq [[kind answers] attacks]
+        (testing kind
+          (with-peer [peer {} "attack" 0 (id-of id) kind]
+            (is (str/starts-with? (line peer) "connected "))
+            (is (= answers (outcomes peer))))
+          (unhurt?)))
+      (testing "garbage"
+        (with-peer [peer {} "attack" 0 (id-of id) "garbage" 200 "--seed" 7]
+          (is (= "connected 200" (line peer)))
+          (is (= {"closed" 200} (frequencies (outcomes peer)))))
+        (unhurt?))
+      (testing "many who say nothing keep nobody out, and do not stay"
+        (with-peer [peer {} "attack" 0 (id-of id) "flood" 300 "--seconds" 60]
+          (is (= "connected 300" (line peer)))
+          (is (= 0 (:code (connect {:segment-id id}))) "with all of them there")
+          ;; the name, 64 silent ones, and the good importer's end that may still be open
+          (is (<= ((belongings-of-child) "socket") 66) "they do not use up the descriptors")
+          (is (= {"closed" 300} (frequencies (outcomes peer)))))
+        (unhurt?))
+      (in-child `(rsm/close! @exported)))))
+
+;; --------------------------------------------------- revocation that is ignored
+
+(defn- processor-time
+  "How long a process has run, in the kernel's ticks."
+  [pid]
+  (let [[_ fields] (re-find #"\) (.*)" (child/proc pid "stat"))]
+    (parse-long (nth (words fields) 11))))
+
+(deftest a-writer-that-ignores-a-revocation
+  (if-let [reason (obstacle :python)]
+    (runner/skip! "a writer that ignores a revocation" reason)
+    (rsm/with-exported-segment [ex @controller {:size size}]
+      (rsm/fill! ex 0 size 0x5a)
+      (with-peer [peer {} "import" 0 (id-of (rsm/segment-id ex)) "0600"]
+        (is (str/starts-with? (line peer) "connected "))
+        (is (= "ok" (ask peer "map" "0600" 0 size)))
+        (let [old (rsm/get-long ex 0)]
+          (tell! peer "spin-write" 0 120)
+          (is (eventually (not= old (rsm/get-long-volatile ex 0))) "it is writing"))
+        (rsm/unpublish! ex)
+        (let [content (rsm/get-bytes ex 0 size)
+              same?   #(Arrays/equals ^bytes content ^bytes (rsm/get-bytes ex 0 size))
+              ticks   (processor-time (pid peer))]
+          (is (every? #(= 0x5a %) (drop 8 content)) "nothing else has changed")
+          (is (eventually (or (not (same?))
+                              (< (+ ticks 20) (processor-time (pid peer)))))
+              "it goes on writing")
+          (is (same?) "nothing of it arrives"))))))
+
+(deftest a-reader-that-ignores-a-revocation
+  (if-let [reason (obstacle :python)]
+    (runner/skip! "a reader that ignores a revocation" reason)
+    (rsm/with-exported-segment [ex @controller {:size size}]
+      (rsm/fill! ex 0 size 0x5a)
+      (with-peer [peer {} "import" 0 (id-of (rsm/segment-id ex)) "0400"]
+        (is (str/starts-with? (line peer) "connected "))
+        (is (= "ok" (ask peer "map" "0400" 0 size)))
+        (is (= "5a5a" (ask peer "checked-read" page 2)))
+        (rsm/unpublish! ex)
+        (rsm/fill! ex 0 size 0x77)
+        (is (= (crc (byte-array size)) (ask peer "crc" 0 size)) "all zeros")
+        (is (str/starts-with? (ask peer "checked-read" page 2) "error 40 "))))))
+
+;; --------------------------------------------------------------- other users
+
+(def ^:private stranger {:uid 2004 :gid 3004})
+
+(defn- as-stranger []
+  {:prefix ["setpriv" "--reuid=2004" "--regid=3004" "--clear-groups"]})
+
+(deftest what-a-stranger-can-do-with-the-descriptors
+  (if-let [reason (or (obstacle :python)
+                      (child/obstacle stranger)
+                      (when-not (= "/usr/bin/python3" @python) "needs /usr/bin/python3"))]
+    (runner/skip! "descriptors in the hands of another user" reason)
+    (rsm/with-exported-segment [ex @controller {:size size :acl [{:node 0 :perm 0644}]}]
+      (rsm/put-bytes! ex 0 (noise size))
+      (let [id      (id-of (rsm/segment-id ex))
+            unhurt? #(is (= (crc (noise size)) (crc (rsm/get-bytes ex 0 size))))]
+        (testing "not granted"
+          (with-peer [peer (as-stranger) "import" 0 id "0600"]
+            (is (str/starts-with? (line peer) "error 27 "))))
+        (testing "granted for reading"
+          (with-peer [peer (as-stranger) "import" 0 id "0400"]
+            (is (re-find #"^connected \d+ \d+ 0400 " (line peer)))
+            (is (= "ok" (ask peer "map" "0400" 0 size)))
+            (is (= (crc (noise size)) (ask peer "crc" 0 size)))
+            (doseq [[attack refusal] [["mmap-rw" "refused EACCES"]
+                                      ["mprotect-rw" "refused EACCES"]
+                                      ["reopen-rw" "refused EACCES"]
+                                      ["truncate" "smaller refused EINVAL larger refused EINVAL"]
+                                      ["chmod" "refused EPERM"]
+                                      ["punch" "refused EBADF"]]]
+              (is (= refusal (ask peer attack)) attack)
+              (unhurt?))
+            (is (= "ok" (ask peer "unmap")) "it is still alive")))
+        (testing "granted for reading and writing"
+          (rsm/republish! ex {:acl [{:node 0 :perm 0646}]})
+          (with-peer [peer (as-stranger) "import" 0 id "0600"]
+            (is (re-find #"^connected \d+ \d+ 0600 " (line peer)))
+            (doseq [[attack refusal] [["reopen-rw" "refused EACCES"]
+                                      ["truncate" "smaller refused EPERM larger refused EPERM"]
+                                      ["chmod" "refused EPERM"]]]
+              (is (= refusal (ask peer attack)) attack)
+              (unhurt?))))))))
