@@ -106,6 +106,19 @@ public final class Controller implements AutoCloseable {
         return digits.isEmpty() ? 0 : digits.length() > 9 ? -1 : Integer.parseInt(digits);
     }
 
+    /**
+     * What can be reached from here (rsm_get_interconnect_topology(3RSM)).
+     *
+     * @throws RsmException BAD_CONF (the configured node is not one)
+     */
+    public static Topology topology() {
+        List<Topology.LocalController> controllers = new ArrayList<>();
+        for (InterconnectProvider provider : ServiceLoader.load(InterconnectProvider.class)) {
+            controllers.addAll(provider.controllers());
+        }
+        return new Topology(LoopbackProvider.configuredNode("topology"), List.copyOf(controllers));
+    }
+
     /** The canonical name. */
     public String name() {
         return interconnect.name();
@@ -179,13 +192,14 @@ public final class Controller implements AutoCloseable {
      * Creates an export segment of new memory.
      *
      * @param length  bytes, a multiple of the page size
-     * @param flags   {@link ExportSegment#ALLOW_REBIND} and {@link ExportSegment#CREATE_SEG_DONTWAIT}; other bits are ignored
-     * @throws RsmException BAD_LENGTH, BAD_MEM_ALIGNMENT, INSUFFICIENT_MEM, INSUFFICIENT_RESOURCES, CTLR_NOT_PRESENT
+     * @param flags   the constants of {@link ExportSegment}; other bits are ignored
+     * @throws RsmException in this order: CTLR_NOT_PRESENT, BAD_LENGTH, BAD_MEM_ALIGNMENT, INSUFFICIENT_MEM (also: it cannot be
+     *     locked), INSUFFICIENT_RESOURCES (also: there are no huge pages)
      */
     public ExportSegment exportCreate(long length, int flags) {
         Interconnect live = live("export-create");
-        ExportSegment.checkLength(live, 0, length);
-        return new ExportSegment(this, live.allocate(length), length, flags, null);
+        ExportSegment.checkLength(live, 0, length, flags);
+        return new ExportSegment(this, live.allocate(length, flags), length, flags, null);
     }
 
     /**
@@ -209,25 +223,34 @@ public final class Controller implements AutoCloseable {
         if (address == 0) {
             throw RsmException.of(RsmError.BAD_ADDR, "export-create").with("address", address);
         }
-        ExportSegment.checkLength(live, address, length);
-        LocalMemory memory = LocalMemory.containing(address, length);
-        LocalMemory.Part part = memory == null ? null : memory.occupy(address, length, true);
-        if (memory != null && part == null) {
-            Reclaim.collect(); // a mapping that was closed keeps its place until its object is gone
-            part = memory.occupy(address, length, true);
-        }
-        if (memory != null && part == null) {
-            throw RsmException.of(RsmError.BAD_ADDR, "export-create").with("address", address).with("length", length)
-                .hint("another segment or mapping lies over a part of this memory");
-        }
+        ExportSegment.checkLength(live, address, length, flags);
+        LocalMemory.Part part = occupied("export-create", address, length);
         try {
-            return new ExportSegment(this, live.adopt(address, length, part), length, flags, part);
+            return new ExportSegment(this, live.adopt(address, length, part, flags), length, flags, part);
         } catch (RuntimeException | Error e) {
             if (part != null) {
                 part.release();
             }
             throw e;
         }
+    }
+
+    /** Takes a range of local memory for a segment; null if it is not known to be of one. */
+    static LocalMemory.Part occupied(String op, long address, long length) {
+        LocalMemory memory = LocalMemory.containing(address, length);
+        if (memory == null) {
+            return null;
+        }
+        LocalMemory.Part part = memory.occupy(address, length, true);
+        if (part == null) {
+            Reclaim.collect(); // a mapping that was closed keeps its place until its object is gone
+            part = memory.occupy(address, length, true);
+        }
+        if (part == null) {
+            throw RsmException.of(RsmError.BAD_ADDR, op).with("address", address).with("length", length)
+                .hint("another segment or mapping lies over a part of this memory");
+        }
+        return part;
     }
 
     /**
@@ -240,9 +263,51 @@ public final class Controller implements AutoCloseable {
         if (buffer == null || !buffer.isDirect() || buffer.isReadOnly()) {
             throw RsmException.of(RsmError.BAD_ADDR, "export-create").hint("a writable direct ByteBuffer is needed");
         }
-        long address = com.sun.jna.Pointer.nativeValue(com.sun.jna.Native.getDirectBufferPointer(buffer)) + buffer.position();
-        ExportSegment.checkLength(live, address, buffer.remaining());
-        return new ExportSegment(this, live.adopt(address, buffer.remaining(), buffer), buffer.remaining(), flags, buffer);
+        long address = address(buffer);
+        ExportSegment.checkLength(live, address, buffer.remaining(), flags);
+        return new ExportSegment(this, live.adopt(address, buffer.remaining(), buffer, flags), buffer.remaining(), flags, buffer);
+    }
+
+    /** Where a direct buffer's position is. */
+    static long address(ByteBuffer buffer) {
+        return com.sun.jna.Pointer.nativeValue(com.sun.jna.Native.getDirectBufferPointer(buffer)) + buffer.position();
+    }
+
+    /**
+     * A handle for memory that getv and putv use often (rsm_create_localmemory_handle(3RSM)): a part of local memory, an export
+     * segment or a mapping.
+     *
+     * @param offset  in bytes; a page has to start there
+     * @param length  in bytes, at least 1
+     * @throws RsmException in this order: BAD_ADDR (null, not at a page), CTLR_NOT_PRESENT (released), BAD_LENGTH
+     */
+    public LocalMemoryHandle createLocalMemoryHandle(SegmentMemory memory, long offset, long length) {
+        return LocalMemoryHandle.of(this, memory, offset, length);
+    }
+
+    /** The same for memory from {@link LocalMemory#allocate}, by its address. */
+    public LocalMemoryHandle createLocalMemoryHandle(long address, long length) {
+        return LocalMemoryHandle.of(this, address, length);
+    }
+
+    /** The same for a direct buffer, from its position to its limit. */
+    public LocalMemoryHandle createLocalMemoryHandle(ByteBuffer buffer) {
+        return LocalMemoryHandle.of(this, buffer);
+    }
+
+    /**
+     * Frees a local memory handle (rsm_free_localmemory_handle(3RSM)). The memory itself stays.
+     *
+     * @throws RsmException in this order: CTLR_NOT_PRESENT (released), BAD_LOCALMEM_HNDL (null, or freed already)
+     */
+    public void freeLocalMemoryHandle(LocalMemoryHandle handle) {
+        String op = "free-localmemory-handle";
+        live(op);
+        if (handle == null) {
+            throw RsmException.of(RsmError.BAD_LOCALMEM_HNDL, op).with("argument", "handle");
+        }
+        handle.memory(op);
+        handle.close();
     }
 
     /**

@@ -11,6 +11,7 @@ import org.rsmapi.mem.Reclaim;
 import org.rsmapi.sys.Epoll;
 import org.rsmapi.sys.EventFd;
 import org.rsmapi.sys.Fd;
+import org.rsmapi.sys.Waiting;
 
 /**
  * The one thread of the loopback interconnect: it answers connects, and learns when a peer has something to say or is gone.
@@ -103,6 +104,7 @@ final class Reactor {
     static void acquire() {
         synchronized (LOCK) {
             holders++;
+            Waiting.keep(true);
         }
     }
 
@@ -118,6 +120,7 @@ final class Reactor {
             if (--holders == 0) {
                 last = running;
                 running = null;
+                Waiting.keep(false);
             }
         }
         if (last != null) {
