@@ -9,6 +9,7 @@ import java.util.function.Supplier;
 import org.rsmapi.mem.Reclaim;
 import org.rsmapi.spi.Connection;
 import org.rsmapi.spi.Interconnect;
+import org.rsmapi.sys.Identity;
 import org.rsmapi.sys.Vm;
 
 /**
@@ -31,6 +32,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
     static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(5);
 
     private static final long MAX_ID = 0xFFFF_FFFFL;
+    private static final int PID = Identity.pid();
 
     private final ReentrantLock lock = new ReentrantLock();
     private final Controller controller;
@@ -625,6 +627,15 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
     @Override
     void post(int flags) {
         signaling.post(flags);
+    }
+
+    @Override
+    boolean mayShare(SegmentMemory memory) {
+        if (memory instanceof Mapping) {
+            ImportSegment other = ((Mapping) memory).segment;
+            return other.segmentId == segmentId && other.node == node;
+        }
+        return connection.exporterPid() == PID;
     }
 
     // ---- scatter and gather ----

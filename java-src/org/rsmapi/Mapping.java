@@ -14,7 +14,7 @@ import org.rsmapi.sys.Vm;
 public final class Mapping extends SegmentMemory implements AutoCloseable {
     private enum State { MAPPED, ABORTED, UNMAPPED }
 
-    private final ImportSegment segment;
+    final ImportSegment segment;
     private final Permission permission;
     private final int attributes;
     private final long offset;

@@ -67,6 +67,9 @@ public abstract class SegmentTransfer {
 
     abstract void post(int flags);
 
+    /** Whether a memory of this process may be the segment's own, at another address. */
+    abstract boolean mayShare(SegmentMemory memory);
+
     // ---- bytes ----
 
     /** Writes {@code length} bytes of an array from {@code index} on. */
@@ -278,7 +281,9 @@ public abstract class SegmentTransfer {
                 memory = ((LocalMemoryHandle) data).memory(op);
                 at += ((LocalMemoryHandle) data).start();
             }
-            if (write) {
+            if (memory instanceof SegmentMemory && mayShare((SegmentMemory) memory)) {
+                moveByWay(op, write, address, (SegmentMemory) memory, at, count, shift);
+            } else if (write) {
                 store(op, address, memory, at, count, shift);
             } else {
                 load(op, address, memory, at, count, shift);
@@ -354,6 +359,22 @@ public abstract class SegmentTransfer {
             storeSwapped(address, data, (int) index, (int) count, shift);
         } else {
             ENGINE.copyFromArray(data, (int) index, address, (int) count);
+        }
+    }
+
+    /** By way of other memory: where both addresses lead to the same pages, they do not tell whether the ranges overlap. */
+    private void moveByWay(String op, boolean write, long address, SegmentMemory memory, long at, long count, int shift) {
+        if (count == 0) {
+            return;
+        }
+        try (LocalMemory between = LocalMemory.allocate(count << shift)) {
+            if (write) {
+                memory.copyTo(at, between, 0, count << shift);
+                store(op, address, between, 0, count, shift);
+            } else {
+                load(op, address, between, 0, count, shift);
+                between.copyTo(0, memory, at, count << shift);
+            }
         }
     }
 
