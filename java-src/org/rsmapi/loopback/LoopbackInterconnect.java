@@ -27,11 +27,8 @@ final class LoopbackInterconnect implements Interconnect {
     private final boolean localOnly;
     private final AtomicBoolean closed = new AtomicBoolean();
 
-    static {
-        Failures.prepare();
-    }
-
     LoopbackInterconnect(String name, int node, boolean localOnly) {
+        Rehearsal.once();
         this.name = name;
         this.node = node;
         this.localOnly = localOnly;
