@@ -98,6 +98,12 @@
                (child/signal! silent "CONT")
                (is (= #{} (set/difference (loaded log) all)) "what was loaded later")))))))))
 
+(deftest without-native-functions
+  (child/with-child [c {:jvm-opts ["-Djna.tmpdir=/proc/none"]}]
+    (dotimes [_ 2]
+      (is (= {:rsm/error :rsm/ctlr-not-present :rsm/op :get-controller}
+             (select-keys (:error (child/ask c '(rsm/get-controller nil))) [:rsm/error :rsm/op]))))))
+
 (deftest an-engine-that-cannot-be-had
   (child/with-child [c {:jvm-opts ["-Drsmapi.engine=fast"]}]
     (dotimes [_ 2]

@@ -12,6 +12,7 @@ import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.mem.Engine;
 import org.rsmapi.sys.OsError;
+import org.rsmapi.sys.Vm;
 
 /**
  * Has everything of the library loaded and initialised before the first controller opens.
@@ -21,8 +22,8 @@ import org.rsmapi.sys.OsError;
  * enough. Want of descriptors is an error like others here, and must not end in one that nobody can catch and nothing can mend.
  *
  * <p>The build writes the list of classes, of what the compiler made, so that no class can be forgotten in it. They need nothing
- * but the JDK, Clojure and JNA; an interconnect that needs more is to be left out here, and to care for itself. Classes of the JDK
- * need no descriptors: they are in a file that the JVM keeps open, as those of a jar on the class path are.
+ * but the JDK, Clojure and JNA; an interconnect that needs more is to be left out here, and to care for itself. Classes of the
+ * JDK need no descriptors: they are in a file that the JVM keeps open, as those of a jar on the class path are.
  */
 final class Rehearsal {
     private static final String OP = "get-controller";
@@ -35,13 +36,15 @@ final class Rehearsal {
     /**
      * Loads all classes, unless that has been done.
      *
-     * @throws RsmException BAD_CONF (the memory engine that is asked for cannot be had), INSUFFICIENT_RESOURCES (a class cannot be
-     *     loaded), INTERNAL_ERROR (there is no list of classes). The next call tries again
+     * @throws RsmException BAD_CONF (the memory engine that is asked for cannot be had), CTLR_NOT_PRESENT (no native function can
+     *     be called), INSUFFICIENT_RESOURCES (a class cannot be loaded), INTERNAL_ERROR (there is no list of classes). The next
+     *     call tries again
      */
     static synchronized void once() {
         if (!over) {
             // First of all: an engine that is initialised by another way than by its base class can wait for it forever.
             chooseEngine();
+            callKernel();
             load(names());
             Failures.resources(OP, OsError.rehearsal()).getData();
             over = true;
@@ -53,8 +56,18 @@ final class Rehearsal {
             Engine.ENGINE.name();
         } catch (LinkageError e) {
             throw RsmException.of(RsmError.BAD_CONF, OP).with("engine", System.getProperty("rsmapi.engine"))
-                .hint("the system property rsmapi.engine is foreign (on JDK 22 and later), unsafe (where the JDK allows it) or not set")
-                .causedBy(e);
+                .causedBy(e)
+                .hint("the property rsmapi.engine can be foreign (JDK 22 and later), unsafe (where the JDK allows it) or not set");
+        }
+    }
+
+    private static void callKernel() {
+        try {
+            Vm.pageSize();
+        } catch (LinkageError e) {
+            throw RsmException.of(RsmError.CTLR_NOT_PRESENT, OP).with("reason", e.toString()).causedBy(e)
+                .hint("JNA cannot load its native library; the folder that it goes to, jna.tmpdir or java.io.tmpdir, has to be "
+                    + "writable and allow execution");
         }
     }
 
@@ -90,8 +103,9 @@ final class Rehearsal {
     }
 
     private static RsmException cannotLoad(String what, Throwable cause) {
-        return RsmException.of(RsmError.INSUFFICIENT_RESOURCES, OP).with("resource", what).causedBy(cause)
-            .hint("it could not be loaded; does the process have free descriptors (ulimit -n), and is the class path complete?");
+        return RsmException.of(RsmError.INSUFFICIENT_RESOURCES, OP).with("resource", what).with("reason", cause.toString())
+            .causedBy(cause)
+            .hint("it cannot be loaded; does the process have free descriptors (ulimit -n), and is the class path complete?");
     }
 
     private static ClassLoader loader() {
