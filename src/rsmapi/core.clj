@@ -97,8 +97,8 @@
            system property rsmapi.node or the environment variable RSMAPI_NODE says,
            or 0
 
-  Errors, in order: :rsm/bad-conf (no such node), :rsm/ctlr-not-present.
-  rsm_get_controller(3RSM)."
+  Errors, in order: :rsm/bad-conf (no such node), :rsm/ctlr-not-present,
+  :rsm/insufficient-resources. rsm_get_controller(3RSM)."
   (^Controller [name] (get-controller name nil))
   (^Controller [name opts]
    (let [op "get-controller"

@@ -322,7 +322,7 @@
         (swap! hogs pop)))
     (count @hogs)))
 
-(defn- with-free
+(defn with-free
   "Calls f while only so many descriptors can be opened."
   [free f]
   (hog! free)
@@ -397,6 +397,17 @@
                     (catch RsmException e
                       (select-keys (ex-data e) [:rsm/error :rsm/op :rsm/errno-name])))]
       [(create) (with-free 0 create) (create)])))
+
+;; Waiting in want of descriptors
+
+(defonce ^:private waiting-controller (delay (rsm/get-controller "loopback")))
+
+(defn connect-with-free
+  "The code of a connect while only so many descriptors can be opened."
+  [free id timeout-ms]
+  (let [c @waiting-controller]
+    (with-free free
+      #(code (rsm/close! (rsm/connect! c {:segment-id id :timeout-ms timeout-ms}))))))
 
 (defn- available-memory []
   (* 1024 (parse-long (second (re-find #"MemAvailable:\s+(\d+) kB" (child/proc "meminfo"))))))
@@ -611,6 +622,38 @@
                 ;; at connect-own it may be the exporter who has none to accept with
                 (is (contains? (if (= :connect-own step) #{0 31 42} #{0 31}) code)
                     (str step " with " free " free descriptors"))))))))))
+
+(deftest descriptors-run-out-while-waiting
+  (unless-rich "waiting without descriptors"
+    (let [exporter (start! :plain)
+          importer (start! :poor)]
+      (try
+        (let [id       (value exporter `(export-one!))
+              events   #(long (get (child/belongings (child/pid importer)) "anon_inode:[eventfd]" 0))
+              ;; nobody has waited in that process before: what waiting needs is needed for the first time
+              codes    (fn [frees timeout-ms]
+                         (mapv #(value importer `(connect-with-free ~% ~id ~timeout-ms)) frees))
+              ;; whether an importer waits for an exporter who is stopped until then, and the code
+              slowly   (fn [free]
+                         (child/signal! exporter "STOP")
+                         (let [idle   (events)
+                               ticket (child/send! importer `(connect-with-free ~free ~id 60000))
+                               waits? #(< (long idle) (long (events)))
+                               waits  (eventually (or (waits?) (when (realized? (:promise ticket)) :no)))]
+                           (child/signal! exporter "CONT")
+                           [(true? waits) (:ok (child/answer importer ticket 90000))]))]
+          (child/signal! exporter "STOP")
+          (is (= [31 31] (codes [0 1] 20000)) "there is none to connect with, or none to wait with")
+          (is (= [42 42] (codes [4 8] 100)) "enough to wait for an exporter who does not answer")
+          (child/signal! exporter "CONT")
+          (let [results (mapv slowly (range 10))]
+            (is (every? #{[false 31] [true 31] [true 0]} results) (str results))
+            (is (= [[false 31] [true 0]] [(first results) (peek results)]) (str results))
+            (is (some #{[true 31]} results) (str "one who has waited for the answer has none to take it: " results)))
+          (is (= 4 (value importer `(with-free 0 #(code (rsm/get-controller "nosuch"))))) "no such controller, as ever"))
+        (finally
+          (child/signal! exporter "CONT")
+          (run! child/stop! [exporter importer]))))))
 
 (deftest an-exporter-without-descriptors-waits-and-serves-again
   (unless-rich "exporter without descriptors"

@@ -5,6 +5,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.ServiceConfigurationError;
 import java.util.ServiceLoader;
 import org.rsmapi.loopback.LoopbackProvider;
 import org.rsmapi.mem.Reclaim;
@@ -41,7 +42,8 @@ public final class Controller implements AutoCloseable {
      *
      * @param name  {@code loopback}, {@code shm0} and so on, upper or lower case; null means {@code loopback}. A name without a
      *              number means unit 0
-     * @throws RsmException CTLR_NOT_PRESENT, BAD_CONF (the configured node is not one)
+     * @throws RsmException CTLR_NOT_PRESENT, BAD_CONF (the configured node is not one), INSUFFICIENT_RESOURCES (a class cannot be
+     *     loaded, for want of descriptors)
      */
     public static Controller get(String name) {
         return open(name, CONFIGURED_NODE);
@@ -51,7 +53,7 @@ public final class Controller implements AutoCloseable {
      * The controller of this name on which this caller plays a given node, one reference more.
      *
      * @param node  0 to 63
-     * @throws RsmException in this order: BAD_CONF (no such node), CTLR_NOT_PRESENT
+     * @throws RsmException in this order: BAD_CONF (no such node), CTLR_NOT_PRESENT, INSUFFICIENT_RESOURCES
      */
     public static Controller get(String name, int node) {
         if (node < 0 || node > MAX_NODE) {
@@ -90,16 +92,29 @@ public final class Controller implements AutoCloseable {
             if (found != null) {
                 return found;
             }
-            for (InterconnectProvider provider : ServiceLoader.load(InterconnectProvider.class)) {
-                found = provider.open(type, unit, node);
-                if (found != null) {
-                    return found;
-                }
+            found = findElsewhere(type, unit, node);
+            if (found != null) {
+                return found;
             }
         }
         throw RsmException.of(RsmError.CTLR_NOT_PRESENT, "get-controller")
             .with("controller", name.length() < NAME_LIMIT ? name : name.substring(0, NAME_LIMIT) + "...")
             .hint("there are loopback and shm0 to shm31");
+    }
+
+    private static Interconnect findElsewhere(String type, int unit, int node) {
+        try {
+            for (InterconnectProvider provider : ServiceLoader.load(InterconnectProvider.class)) {
+                Interconnect found = provider.open(type, unit, node);
+                if (found != null) {
+                    return found;
+                }
+            }
+            return null;
+        } catch (ServiceConfigurationError e) {
+            throw RsmException.of(RsmError.CTLR_NOT_PRESENT, "get-controller").with("controller", type).causedBy(e)
+                .hint("it is not one of the library's own, and a provider of others on the class path cannot be loaded");
+        }
     }
 
     private static int unit(String digits) {

@@ -9,15 +9,6 @@ import org.rsmapi.sys.OsError;
 final class Failures {
     private Failures() {}
 
-    /**
-     * Loads what a failure is told with. When descriptors have run out, a class that is a file of its own cannot be opened any
-     * more, and the JVM does not ask a second time.
-     */
-    static void prepare() {
-        resources("prepare", OsError.rehearsal()).getData();
-        Reactor.prepare();
-    }
-
     /** A failure while getting memory, descriptors or sockets. */
     static RsmException resources(String op, OsError e) {
         if (e.call().equals("mlock")) {

@@ -44,11 +44,8 @@ final class LoopbackInterconnect implements Interconnect {
     private final Fd presence;
     private final AtomicBoolean closed = new AtomicBoolean();
 
-    static {
-        Failures.prepare();
-    }
-
     LoopbackInterconnect(String name, int node, boolean localOnly) {
+        Rehearsal.once();
         this.name = name;
         this.node = node;
         this.localOnly = localOnly;

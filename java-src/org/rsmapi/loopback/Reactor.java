@@ -95,11 +95,6 @@ final class Reactor {
         }
     }
 
-    /** Loads what is needed when descriptors have run out; see {@link Failures#prepare}. */
-    static void prepare() {
-        new PriorityQueue<Timer>(Comparator.comparingLong(Timer::due)).add(new Timer(0, Reactor::prepare));
-    }
-
     /** Says that the reactor will be needed. */
     static void acquire() {
         synchronized (LOCK) {
