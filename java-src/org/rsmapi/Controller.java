@@ -124,12 +124,18 @@ public final class Controller implements AutoCloseable {
     /**
      * What can be reached from here (rsm_get_interconnect_topology(3RSM)).
      *
-     * @throws RsmException BAD_CONF (the configured node is not one)
+     * @throws RsmException BAD_CONF (the configured node is not one), CTLR_NOT_PRESENT (a provider of controllers on the class path
+     *     cannot be loaded)
      */
     public static Topology topology() {
         List<Topology.LocalController> controllers = new ArrayList<>();
-        for (InterconnectProvider provider : ServiceLoader.load(InterconnectProvider.class)) {
-            controllers.addAll(provider.controllers());
+        try {
+            for (InterconnectProvider provider : ServiceLoader.load(InterconnectProvider.class)) {
+                controllers.addAll(provider.controllers());
+            }
+        } catch (ServiceConfigurationError e) {
+            throw RsmException.of(RsmError.CTLR_NOT_PRESENT, "topology").causedBy(e)
+                .hint("a provider of other controllers on the class path cannot be loaded");
         }
         return new Topology(LoopbackProvider.configuredNode("topology"), List.copyOf(controllers));
     }

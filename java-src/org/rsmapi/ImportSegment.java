@@ -9,7 +9,6 @@ import java.util.function.Supplier;
 import org.rsmapi.mem.Reclaim;
 import org.rsmapi.spi.Connection;
 import org.rsmapi.spi.Interconnect;
-import org.rsmapi.sys.Identity;
 import org.rsmapi.sys.Vm;
 
 /**
@@ -32,7 +31,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
     static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(5);
 
     private static final long MAX_ID = 0xFFFF_FFFFL;
-    private static final int PID = Identity.pid();
+    private static final long PID = ProcessHandle.current().pid();
 
     private final ReentrantLock lock = new ReentrantLock();
     private final Controller controller;
