@@ -467,7 +467,7 @@ final class LoopbackConnection implements Connection {
 
     @Override
     public synchronized boolean take() {
-        if (over && events.count() <= (woken ? 1 : 0)) {
+        if (closed || over && events.count() <= (woken ? 1 : 0)) {
             return false;
         }
         return events.take();
