@@ -16,7 +16,8 @@
            (java.lang.ref WeakReference)
            (java.nio.file Files)
            (org.rsmapi RsmException)
-           (org.rsmapi.mem Reclaim)))
+           (org.rsmapi.mem Reclaim)
+           (org.rsmapi.sys Waiting)))
 
 (set! *warn-on-reflection* true)
 
@@ -445,8 +446,13 @@
   "The code of a connect while only so many descriptors can be opened."
   [free id timeout-ms]
   (let [c @waiting-controller]
-    (with-free free
-      #(code (rsm/close! (rsm/connect! c {:segment-id id :timeout-ms timeout-ms}))))))
+    (try
+      (with-free free
+        #(code (rsm/close! (rsm/connect! c {:segment-id id :timeout-ms timeout-ms}))))
+      (finally
+        ;; no descriptor for waiting is kept for the next time, which shall be without again
+        (Waiting/keep false)
+        (Waiting/keep true)))))
 
 (defn- available-memory []
   (* 1024 (parse-long (second (re-find #"MemAvailable:\s+(\d+) kB" (child/proc "meminfo"))))))
