@@ -6,10 +6,10 @@
             [clojure.test :refer [deftest is testing]]
             [rsmapi.child :as child :refer [eventually]]
             [rsmapi.core :as rsm]
-            [rsmapi.outcome :refer [code outcome]])
-  (:import (java.util.concurrent CountDownLatch CyclicBarrier TimeUnit)
-           (java.util.concurrent.atomic AtomicLong)
-           (org.rsmapi PollFd RsmException)
+            [rsmapi.outcome :refer [code outcome]]
+            [rsmapi.runner :as runner])
+  (:import (java.util.concurrent.atomic AtomicLong)
+           (org.rsmapi PollFd)
            (org.rsmapi.sys Epoll EventFd Fd)))
 
 (set! *warn-on-reflection* true)
@@ -295,10 +295,12 @@
 
 (defonce ^:private held (atom nil))
 
-(defn import! [id]
-  (let [c (rsm/get-controller "loopback")]
-    (reset! held {:c c :im (rsm/connect! c {:segment-id id})})
-    nil))
+(defn import!
+  ([id] (import! id :rdwr))
+  ([id perm]
+   (let [c (rsm/get-controller "loopback")]
+     (reset! held {:c c :im (rsm/connect! c {:segment-id id :perm perm})})
+     nil)))
 
 (defn answer-each!
   "Posts one event for each of n that come."
@@ -328,6 +330,26 @@
       (testing "the exporter's end"
         (is (eventually (= :rsm/conn-aborted (:rsm/error (:error (child/ask child '(rsm/signal-wait! (:im @@#'rsmapi.signal-test/held) {:timeout-ms 1000})))))))
         (child/value child '(rsm/close! (:im @@#'rsmapi.signal-test/held)))))))
+
+(deftest another-users-signals
+  (let [opts {:uid 2003 :gid 2003}]
+    (if-let [obstacle (child/obstacle opts)]
+      (runner/skip! "signals of another user" obstacle)
+      (rsm/with-controller [c "loopback"]
+        (child/with-child [child opts]
+          (child/value child '(require 'rsmapi.signal-test))
+          (rsm/with-exported-segment [ex c {:size page :acl [{:node (rsm/node-id c) :perm 0604}]}]
+            (is (= :rsm/perm-denied (:rsm/error (:error (child/ask child `(import! ~(rsm/segment-id ex)))))))
+            (doseq [perm [:read :none]]
+              (child/value child `(import! ~(rsm/segment-id ex) ~perm))
+              (child/value child '(rsm/signal-post! (:im @@#'rsmapi.signal-test/held)))
+              (is (= 1 (events ex)) "who may read may signal, and so may who may nothing")
+              (rsm/signal-post! ex)
+              (is (= 1 (child/value child '(#'rsmapi.signal-test/events (:im @@#'rsmapi.signal-test/held)))))
+              (is (= :rsm/perm-denied
+                     (:rsm/error (:error (child/ask child '(rsm/put-signal! (:im @@#'rsmapi.signal-test/held) 0 (byte-array 1)))))))
+              (is (= 0 (events ex)) "no signal without its put")
+              (child/value child '(rsm/close! (:im @@#'rsmapi.signal-test/held))))))))))
 
 (deftest killed-while-somebody-waits
   (child/with-child [importer {}]
