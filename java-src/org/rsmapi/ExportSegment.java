@@ -455,6 +455,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     }
 
     /** Whether it has not been destroyed. */
+    @Override
     public boolean isOpen() {
         return !destroyed;
     }

@@ -505,6 +505,16 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
         }
     }
 
+    /**
+     * A barrier beside the one that put and get use. Beyond the RSMAPI.
+     *
+     * @throws RsmException BAD_SEG_HNDL (disconnected)
+     */
+    public Barrier extraBarrier() {
+        checkConnected("init-barrier");
+        return new Barrier(this);
+    }
+
     /** The barrier has been destroyed. */
     void detach(Barrier which) {
         lock.lock();
@@ -668,6 +678,11 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
     @Override
     public void releasePollfd() {
         signaling.release();
+    }
+
+    @Override
+    public boolean isOpen() {
+        return !disconnected;
     }
 
     /** Whether it has not been disconnected. */

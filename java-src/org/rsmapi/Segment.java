@@ -52,6 +52,9 @@ public interface Segment extends AutoCloseable {
      */
     void releasePollfd();
 
+    /** Whether it has not been destroyed or disconnected. */
+    boolean isOpen();
+
     @Override
     void close();
 }

@@ -45,6 +45,16 @@ public final class Seqlock {
     }
 
     /**
+     * Reads {@code length} bytes at {@code offset} as a whole into a new array.
+     *
+     * @throws RsmException as the other forms; BAD_LENGTH (negative)
+     */
+    public static byte[] read(SegmentMemory memory, long version, long offset, long length, Duration timeout) {
+        checkApart("read-snapshot", version, offset, length);
+        return read(memory, version, from -> from.getBytes(offset, length), timeout);
+    }
+
+    /**
      * Applies a function to the memory, again if somebody has written meanwhile, and returns its value. What it reads may be half
      * written; what it then throws, or returns, does not count.
      *

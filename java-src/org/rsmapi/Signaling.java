@@ -100,7 +100,7 @@ final class Signaling {
         synchronized (this) {
             references++;
         }
-        return new PollFd(segment, this, descriptor, PollFd.RDNORM);
+        return new PollFd(segment, this, descriptor, PollFd.IN | PollFd.RDNORM);
     }
 
     void release() {

@@ -257,11 +257,12 @@ final class Backing {
                     throw RsmException.of(RsmError.REBIND_NOT_ALLOWED, op).with("address", address).with("length", length)
                         .hint("another segment is exported over the present memory: unpublish this one first");
                 }
+                long before = address;
                 exchange(next);
                 if (adopted) {
-                    ADOPTED.remove(address);
+                    ADOPTED.remove(before);
                 } else {
-                    Vm.abandon(address, length);
+                    Vm.abandon(before, length);
                 }
                 ADOPTED.put(next, this);
                 address = next;
