@@ -77,6 +77,10 @@ rsm_peer.py export <node> <segid> <size> <acl> [<controller>] [--order little|bi
     silent        none at all                            close           none, and closes
     drip          a good one after --seconds             notice          a good one, then a notice of type 99 with descriptors
 
+rsm_peer.py present <name> ...
+    binds rsmapi-node/<name> for each name, as an open controller does: shm0/5/0123456789abcdef
+    first line: present
+
 rsm_peer.py attack <node> <segid> <kind> [<n>] [--seed <n>] [--seconds <s>]
     first line: connected <connections>; then one line for each connection, in order; last line: done
         answer <code> <version> | closed | timeout (after --seconds, 5 by default) | garbled | refused <errno name>
@@ -1307,6 +1311,14 @@ def export_main(*args, **options):
                     return
 
 
+def present_main(*names):
+    socks = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in names]
+    for sock, name in zip(socks, names):
+        sock.bind(f"\0rsmapi-node/{name}".encode("ascii"))
+    say("present")
+    sys.stdin.read()
+
+
 def attack_main(node, segid, kind, count="1", seed=0, seconds=5.0):
     Attack(number(node), int(segid, 16), number(count), seed, seconds).run(kind)
 
@@ -1320,7 +1332,7 @@ def main(argv):
                 options[word[2:]] = kinds[word](next(words))
             else:
                 args.append(word)
-        mode = {"import": import_main, "export": export_main, "attack": attack_main}[args[0]]
+        mode = {"import": import_main, "export": export_main, "attack": attack_main, "present": present_main}[args[0]]
     except (ValueError, KeyError, IndexError, StopIteration):
         sys.exit(__doc__)
     try:

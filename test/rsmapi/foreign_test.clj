@@ -476,11 +476,6 @@
 
 ;; ----------------------------------------------- byte order, and other memory
 
-(defn- elements
-  "The first 64 bytes of an import segment, with the function that gets elements of this width."
-  [im get-elements width]
-  (vec (get-elements im 0 (quot 64 (long width)))))
-
 (deftest an-exporter-of-the-other-byte-order
   (if-let [reason (obstacle :python)]
     (runner/skip! "an exporter of the other byte order" reason)
@@ -538,13 +533,12 @@
                              (reduce #(+ (* 256 %1) %2) 0 (reverse (range bytes-each))))
                          (first (get-n im 448 1)))))))
             (testing "more than fits into one piece of the work"
-              (let [many (short-array (map unchecked-short (range (quot size 2))))]
+              (let [many    (short-array (map unchecked-short (range (quot size 2))))
+                    swapped (.order (ByteBuffer/allocate size) (if (= "big" other) ByteOrder/BIG_ENDIAN ByteOrder/LITTLE_ENDIAN))]
+                (.put (.asShortBuffer swapped) many)
                 (rsm/put16! im 0 many)
-                (is (= (seq many) (seq (rsm/get16 im 0 (count many)))))
-                (is (= (crc (byte-array (mapcat #(if (= "big" other) [(unchecked-byte (bit-shift-right (long %) 8)) (unchecked-byte %)]
-                                                     [(unchecked-byte %) (unchecked-byte (bit-shift-right (long %) 8))])
-                                                many)))
-                       (crc (.parseHex (HexFormat/of) ^String (ask peer "read" 0 size)))))))
+                (is (= (hex (.array swapped)) (ask peer "read" 0 size)))
+                (is (= (seq many) (seq (rsm/get16 im 0 (count many)))))))
             (testing "bytes are never swapped"
               (rsm/put8! im 0 raw)
               (is (= (hex raw) (ask peer "read" 0 64)))
@@ -585,6 +579,19 @@
              (is (= (str "revoked 1 " (inc (parse-long generation))) (ask peer "wait" 30)))
              (is (= "ok" (ask peer "write" 8 "7777")))
              (is (= [10 11] (vec (rsm/get-bytes memory 8 2)))))))))))
+
+(deftest foreign-controllers-in-the-topology
+  (if-let [reason (obstacle :python)]
+    (runner/skip! "foreign controllers" reason)
+    (let [peers (fn [] (some #(when (= "shm41" (:name %)) (:peers %)) (:controllers (rsm/topology))))]
+      (rsm/with-controller [_ "shm41" {:node 1}]
+        (is (= [] (peers)))
+        (with-peer [peer {} "present" "shm41/5/0123456789abcdef" "shm41/5/00000000000000ff" "shm41/63/0123456789abcdef"
+                    ;; those are not names of the protocol
+                    "shm41/64/0123456789abcdef" "shm41/6/0123" "shm41/7" "shm41/x/0123456789abcdef" "shm41/8/0123456789ABCDEF"]
+          (is (= "present" (line peer)))
+          (is (= [[5 "shm41" :active] [63 "shm41" :active]] (map (juxt :node :controller :state) (peers)))))
+        (is (eventually (= [] (peers))))))))
 
 (deftest access-lists-of-a-foreign-exporter
   (if-let [reason (obstacle :python)]
