@@ -583,14 +583,14 @@
 (deftest foreign-controllers-in-the-topology
   (if-let [reason (obstacle :python)]
     (runner/skip! "foreign controllers" reason)
-    (let [peers (fn [] (some #(when (= "shm41" (:name %)) (:peers %)) (:controllers (rsm/topology))))]
-      (rsm/with-controller [_ "shm41" {:node 1}]
+    (let [peers (fn [] (some #(when (= "shm29" (:name %)) (:peers %)) (:controllers (rsm/topology))))]
+      (rsm/with-controller [_ "shm29" {:node 1}]
         (is (= [] (peers)))
-        (with-peer [peer {} "present" "shm41/5/0123456789abcdef" "shm41/5/00000000000000ff" "shm41/63/0123456789abcdef"
+        (with-peer [peer {} "present" "shm29/5/0123456789abcdef" "shm29/5/00000000000000ff" "shm29/63/0123456789abcdef"
                     ;; those are not names of the protocol
-                    "shm41/64/0123456789abcdef" "shm41/6/0123" "shm41/7" "shm41/x/0123456789abcdef" "shm41/8/0123456789ABCDEF"]
+                    "shm29/64/0123456789abcdef" "shm29/6/0123" "shm29/7" "shm29/x/0123456789abcdef" "shm29/8/0123456789ABCDEF"]
           (is (= "present" (line peer)))
-          (is (= [[5 "shm41" :active] [63 "shm41" :active]] (map (juxt :node :controller :state) (peers)))))
+          (is (= [[5 "shm29" :active] [63 "shm29" :active]] (map (juxt :node :controller :state) (peers)))))
         (is (eventually (= [] (peers))))))))
 
 (deftest access-lists-of-a-foreign-exporter
