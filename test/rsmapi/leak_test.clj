@@ -10,6 +10,7 @@
             [clojure.test :refer [deftest is testing use-fixtures]]
             [rsmapi.child :as child :refer [eventually]]
             [rsmapi.core :as rsm]
+            [rsmapi.outcome :refer [code]]
             [rsmapi.runner :as runner])
   (:import (java.io File FileInputStream IOException)
            (java.lang.management ManagementFactory)
@@ -22,15 +23,6 @@
 (set! *warn-on-reflection* true)
 
 (def ^:private page (rsm/page-size))
-
-(defmacro code
-  "The :rsm/code of body's failure, 0 if it does not fail."
-  [& body]
-  `(try
-     ~@body
-     0
-     (catch RsmException e#
-       (:rsm/code (ex-data e#)))))
 
 ;; ------------------------------------------------------- inside of a child
 
