@@ -244,8 +244,7 @@
 
 (deftest the-order-of-checks-in-transfer
   (let [page (long (rsm/page-size))
-        far  (* 1000 page)
-        bytes-of (fn [n] (byte-array n))]
+        far  (* 1000 page)]
     (rsm/with-controller [c "loopback"]
       (rsm/with-exported-segment [ex c {:size page}]
         (let [connect #(rsm/connect! c (merge {:segment-id (rsm/segment-id ex)} %))
@@ -279,9 +278,9 @@
                   (refusal (rsm/putv! (piece reader {:local handle :remote-offset -1 :length 1}))))
             (is (= [:rsm/bad-addr :rsm/perm-denied :rsm/bad-offset :rsm/bad-length]
                    [(refusal (rsm/putv! (piece reader {:local nil :remote-offset -1 :length 5})))
-                    (refusal (rsm/putv! (piece reader {:local (bytes-of 1) :remote-offset -1 :length 5})))
-                    (refusal (rsm/putv! (piece bare {:local (bytes-of 1) :remote-offset -1 :length 5})))
-                    (refusal (rsm/putv! (piece bare {:local (bytes-of 1) :length 5})))])
+                    (refusal (rsm/putv! (piece reader {:local (byte-array 1) :remote-offset -1 :length 5})))
+                    (refusal (rsm/putv! (piece bare {:local (byte-array 1) :remote-offset -1 :length 5})))
+                    (refusal (rsm/putv! (piece bare {:local (byte-array 1) :length 5})))])
                 "as put!"))
           (told "create-localmemory-handle!"
                 (refusal (rsm/create-localmemory-handle! nil nil))
@@ -294,20 +293,21 @@
                 (refusal (rsm/free-localmemory-handle! c handle)))
           (told "disconnect!"
                 (refusal (rsm/disconnect! held))
-                (refusal (do (rsm/unmap! held) (rsm/put! held 0 (bytes-of 1)) (rsm/disconnect! held))))
+                (refusal (do (rsm/unmap! held) (rsm/put! held 0 (byte-array 1)) (rsm/disconnect! held))))
           (is (not (rsm/mapped? held)) "what put! had mapped is gone nevertheless")
           (testing "after an abort"
             (rsm/unpublish! ex)
             (told "put16!"
                   (refusal (rsm/put16! fresh (inc far) (short-array 1)))
                   (refusal (rsm/put16! fresh far (short-array 1))))
-            (is (= :rsm/conn-aborted (refusal (rsm/put! nothing 0 (bytes-of 1)))))
+            (is (= :rsm/conn-aborted (refusal (rsm/put! nothing 0 (byte-array 1)))))
             (told "put!"
-                  (refusal (rsm/put! window far (bytes-of 1)))
-                  (refusal (rsm/put! bare far (bytes-of 1)))
-                  (refusal (rsm/put! bare 0 (bytes-of 1)))
-                  (refusal (rsm/put! im 0 (bytes-of 1))))
-            (is (nil? (refusal (do (rsm/set-barrier-mode! im :explicit) (rsm/put! im 0 (bytes-of 1)))))))
+                  (refusal (rsm/put! window far (byte-array 1)))
+                  (refusal (rsm/put! bare far (byte-array 1)))
+                  (refusal (rsm/put! bare 0 (byte-array 1)))
+                  (refusal (rsm/put! im 0 (byte-array 1))))
+            (rsm/set-barrier-mode! im :explicit)
+            (is (nil? (refusal (rsm/put! im 0 (byte-array 1))))))
           (run! rsm/close! [reader im bare fresh nothing window held]))))))
 
 (deftest the-order-of-checks-in-waiting
@@ -322,16 +322,19 @@
         (rsm/open-barrier! open)
         (rsm/destroy-barrier! used)
         (rsm/close! other)
-        (told "set-barrier-mode!" (refusal (rsm/set-barrier-mode! gone 7)) (refusal (rsm/set-barrier-mode! im 7)))
-        (told "on-signal!" (refusal (rsm/on-signal! gone 7)) (refusal (rsm/on-signal! gone identity)))
+        (told "set-barrier-mode!"
+              (refusal (rsm/set-barrier-mode! gone 7))
+              (refusal (rsm/set-barrier-mode! im 7)))
+        (told "on-signal!"
+              (refusal (rsm/on-signal! gone 7))
+              (refusal (rsm/on-signal! gone identity)))
         (rsm/signal-post! ex)
         (rsm/unpublish! ex)
-        (doseq [[fn-name f] {"order-barrier!" rsm/order-barrier! "close-barrier!" rsm/close-barrier!}]
-          (told fn-name
-                (refusal (f nil)) (refusal (f used)) (refusal (f lost)) (refusal (f left))))
-        (told "close-barrier!" (refusal (rsm/close-barrier! left)) (refusal (rsm/close-barrier! open)))
-        (told "open-barrier!" (refusal (rsm/open-barrier! nil)) (refusal (rsm/open-barrier! used)) (refusal (rsm/open-barrier! lost)))
-        (told "destroy-barrier!" (refusal (rsm/destroy-barrier! nil)) (refusal (rsm/destroy-barrier! used)))
+        (doseq [[fn-name f barriers] [["open-barrier!" rsm/open-barrier! [nil used lost]]
+                                      ["order-barrier!" rsm/order-barrier! [nil used lost left]]
+                                      ["close-barrier!" rsm/close-barrier! [nil used lost left open]]
+                                      ["destroy-barrier!" rsm/destroy-barrier! [nil used]]]]
+          (apply told fn-name (mapv #(refusal (f %)) barriers)))
         (told "signal-post!" (refusal (rsm/signal-post! gone)) (refusal (rsm/signal-post! im)))
         (is (nil? (refusal (rsm/signal-wait! im {:timeout-ms 0}))) "what came before the end")
         (apply told "signal-wait!"
