@@ -9,11 +9,12 @@
  * rsm_peer import <node> <segid> <perm> [<controller> [<my-node>]]
  *     first line: connected <size> <generation> <permission> <byte order> <page size> <pid of the exporter>
  *     size | map <perm> <offset> <length> | read <offset> <n> | write <offset> <data> | crc <offset> <n> | state |
- *     wait <seconds> | unmap | disconnect | quit
+ *     wait <seconds> | post | post-no-accumulate | poll <seconds> | epoll <seconds> | drain | unmap | disconnect | quit
  *
  * rsm_peer export <node> <segid> <size> <umask or the mode for the own node> [<controller>]
  *     first line: published
- *     write <offset> <data> | read <offset> <n> | importers | unpublish | quit
+ *     write <offset> <data> | read <offset> <n> | importers | post | post-no-accumulate | poll <seconds> | epoll <seconds> |
+ *     drain | unpublish | quit
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -25,6 +26,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -49,8 +52,8 @@ enum { READ = 0400, WRITE = 0200, TMPFS = 0x01021994, MAX_FDS = 253, MAX_PEERS =
 #define CODES(X) \
     X(7, SEG_NOT_PUBLISHED) X(8, SEG_NOT_PUBLISHED_TO_NODE) X(9, SEG_ALREADY_MAPPED) X(10, SEG_STILL_MAPPED) \
     X(11, SEG_NOT_MAPPED) X(17, BAD_MEM_ALIGNMENT) X(18, BAD_OFFSET) X(20, BAD_LENGTH) X(24, SEGID_IN_USE) X(26, BAD_PERMS) \
-    X(27, PERM_DENIED) X(32, INSUFFICIENT_MEM) X(33, MAP_FAILED) X(40, CONN_ABORTED) X(42, TIMEOUT) \
-    X(45, SEG_NOT_CONNECTED) X(100, INTERNAL_ERROR) X(101, BAD_DRIVER_VERSION) X(117, BAD_ARGS_ERRORS)
+    X(27, PERM_DENIED) X(31, INSUFFICIENT_RESOURCES) X(32, INSUFFICIENT_MEM) X(33, MAP_FAILED) X(40, CONN_ABORTED) \
+    X(42, TIMEOUT) X(45, SEG_NOT_CONNECTED) X(100, INTERNAL_ERROR) X(101, BAD_DRIVER_VERSION) X(117, BAD_ARGS_ERRORS)
 #define AS_CONSTANT(code, name) RSM_##name = code,
 #define AS_STRING(code, name) [code] = #name,
 enum { CODES(AS_CONSTANT) REPLIED = -1 };
@@ -231,10 +234,86 @@ static int64_t now_ms(void) {
 
 static int quit(const struct arguments *a) { (void)a; reply(0); exit(0); }
 
+/* ------------------------------------------------------------------ event counters */
+
+/* The other process may make a counter blocking, and count up to its end: nothing here writes or reads without having looked. */
+static int ready(int counter) {
+    struct pollfd p = {counter, POLLIN | POLLOUT, 0};
+    return poll(&p, 1, 0) > 0 ? p.revents : 0;
+}
+
+static bool post(int counter, bool accumulate) {
+    int is = ready(counter);
+    if (is & POLLOUT && (accumulate || !(is & POLLIN)))
+        return write(counter, &(uint64_t){1}, 8) == 8;
+    return is & POLLOUT;
+}
+
+static bool take(int counter) {
+    uint64_t one;
+    return ready(counter) & POLLIN && read(counter, &one, sizeof one) == sizeof one;
+}
+
+static int reply_drained(int counter) {
+    int taken = 0;
+    while (take(counter))
+        taken++;
+    printf("%d\n", taken);
+    return REPLIED;
+}
+
+static int new_counter(uint64_t count) {
+    int fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
+    if (count && write(fd, &count, sizeof count) != sizeof count)
+        return -1;
+    return fd;
+}
+
+static uint64_t events_of(int counter) {
+    char path[40], line[128];
+    uint64_t count = 0;
+    sprintf(path, "/proc/self/fdinfo/%d", counter);
+    FILE *info = fopen(path, "re");
+    while (info && fgets(line, sizeof line, info))
+        sscanf(line, "eventfd-count: %lx", &count);
+    if (info)
+        fclose(info);
+    return count;
+}
+
+static int check_counter(int fd) {
+    char path[40], link[40];
+    sprintf(path, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(path, link, sizeof link);
+    return n == 20 && !memcmp(link, "anon_inode:[eventfd]", 20) ? 0 : fail(RSM_CONN_ABORTED, "not an eventfd");
+}
+
+/* Waits for input on a counter and a few other descriptors. Says which have some in their revents, as poll does. */
+static int wait_ready(struct pollfd *p, int count, int64_t ms, bool by_epoll) {
+    struct epoll_event there[8];
+    if (ms < 0)
+        ms = 0;
+    if (!by_epoll)
+        return poll(p, count, ms);
+    int set = epoll_create1(EPOLL_CLOEXEC);
+    for (int i = 0; i < count; i++) {
+        p[i].revents = 0;
+        if (p[i].fd >= 0)
+            epoll_ctl(set, EPOLL_CTL_ADD, p[i].fd, &(struct epoll_event){EPOLLIN, {.u32 = i}});
+    }
+    int n = epoll_wait(set, there, 8, ms);
+    for (int i = 0; i < n; i++)
+        p[there[i].data.u32].revents = POLLIN;
+    close(set);
+    return n;
+}
+
 /* ------------------------------------------------------------------ the importer */
 
 static struct {
-    int sock, data; /* data is -1 when not connected */
+    bool connected;
+    int sock, data; /* data is -1 without any permission */
+    int theirs, own; /* counters of events */
     struct answer_msg answer;
     struct state_page *state;
     unsigned char *window; /* NULL if there is none */
@@ -268,13 +347,15 @@ static int accept_answer(const struct answer_msg *a, ssize_t n, uint32_t perm, c
         return fail(RSM_CONN_ABORTED, "an answer of the wrong length");
     if (a->code)
         return fail(a->code, "says the exporter");
-    if ((a->perm & perm) != perm || a->perm & ~(READ | WRITE))
+    if (a->perm != perm)
         return fail(RSM_CONN_ABORTED, "granted something else than what was asked for");
-    if (count < 2)
+    const int *state = fds + !!perm; /* behind the memory, which does not come without a permission */
+    if ((unsigned)count != a->descriptors || fds + count < state + 3)
         return fail(RSM_CONN_ABORTED, "descriptors are missing");
-    if ((code = check_memory(fds[0], a->size, a->perm & WRITE)) || (code = check_memory(fds[1], page(), false)))
+    if ((perm && (code = check_memory(fds[0], a->size, perm & WRITE))) || (code = check_memory(state[0], page(), false))
+        || (code = check_counter(state[1])) || (code = check_counter(state[2])))
         return code;
-    im.state = mmap(NULL, page(), PROT_READ, MAP_SHARED, fds[1], 0);
+    im.state = mmap(NULL, page(), PROT_READ, MAP_SHARED, state[0], 0);
     if (im.state == MAP_FAILED)
         return fail(RSM_MAP_FAILED, strerror(errno));
     return memcmp(im.state, "RSMS\1\0\0\0", 8) ? fail(RSM_CONN_ABORTED, "not a state page") : 0;
@@ -297,9 +378,17 @@ static int import_connect(uint32_t node, uint32_t segid, uint32_t perm, const ch
     if (n < 0 && errno == EAGAIN)
         return fail(RSM_TIMEOUT, "the exporter does not answer");
     int code = accept_answer(&im.answer, n, perm, fds, count);
-    im.data = code ? -1 : fds[0];
-    close_all(fds + !code, count - !code); /* the state page stays mapped; the others are from a later version */
-    return code;
+    if (code) {
+        close_all(fds, count);
+        return code;
+    }
+    int state = perm != 0;
+    im.connected = true;
+    im.data = perm ? fds[0] : -1;
+    im.theirs = fds[state + 1], im.own = fds[state + 2];
+    close(fds[state]);                               /* it stays mapped */
+    close_all(fds + state + 3, count - (state + 3)); /* of a later version */
+    return 0;
 }
 
 static int import_size(const struct arguments *a) {
@@ -310,7 +399,7 @@ static int import_size(const struct arguments *a) {
 
 static int import_map(const struct arguments *a) {
     uint64_t perm = a->n[0], offset = a->n[1], length = a->n[2];
-    if (im.data < 0 || im.window)
+    if (!im.connected || im.window)
         return im.window ? RSM_SEG_ALREADY_MAPPED : RSM_SEG_NOT_CONNECTED;
     if (!perm || perm & ~(uint64_t)im.answer.perm)
         return fail(RSM_BAD_PERMS, "not what was granted");
@@ -329,7 +418,7 @@ static int import_map(const struct arguments *a) {
 
 static int import_check(const struct arguments *a, uint32_t perm) {
     if (!im.window)
-        return im.data < 0 ? RSM_SEG_NOT_CONNECTED : RSM_SEG_NOT_MAPPED;
+        return im.connected ? RSM_SEG_NOT_MAPPED : RSM_SEG_NOT_CONNECTED;
     if (!(im.perm & perm))
         return fail(RSM_PERM_DENIED, "mapped without that permission");
     return check_range(im.offset, im.length, a->n[0], a->n[1]);
@@ -363,7 +452,7 @@ static int import_crc(const struct arguments *a) {
 
 static int import_state(const struct arguments *a) {
     (void)a;
-    if (im.data < 0)
+    if (!im.connected)
         return RSM_SEG_NOT_CONNECTED;
     uint64_t generation = __atomic_load_n(&im.state->generation, __ATOMIC_ACQUIRE);
     printf("%lu %u\n", generation, __atomic_load_n(&im.state->state, __ATOMIC_ACQUIRE));
@@ -377,30 +466,60 @@ static int abandoned(void) {
     return REPLIED;
 }
 
-static int import_wait(const struct arguments *a) {
-    if (im.data < 0)
+/* Replies with what the exporter has to say; 0 if it does not concern us. */
+static int notice(void) {
+    struct revoked_msg m;
+    int fds[MAX_FDS], count;
+    ssize_t n = receive(im.sock, &m, sizeof m, fds, &count);
+    close_all(fds, count);
+    if (n < 0)
+        return 0; /* reset: the exporter left something of ours unread; what it sent before is still there */
+    if (!ours(&m, n))
+        return puts("eof"), abandoned();
+    if (m.h.type == REVOKED && n == sizeof m && m.h.length == sizeof m)
+        return printf("revoked %u %lu\n", m.reason, m.generation), abandoned();
+    return 0;
+}
+
+/* Waits for a notice and, unless own is -1, for an event, which comes first and is taken. */
+static int import_await(int own, int64_t ms, bool by_epoll) {
+    if (!im.connected)
         return RSM_SEG_NOT_CONNECTED;
-    int64_t end = now_ms() + a->n[0], left;
-    while (left = end - now_ms(), poll(&(struct pollfd){im.sock, POLLIN, 0}, 1, left < 0 ? 0 : left) > 0) {
-        struct revoked_msg m;
-        int fds[MAX_FDS], count;
-        ssize_t n = receive(im.sock, &m, sizeof m, fds, &count);
-        close_all(fds, count);
-        if (n < 0)
-            continue; /* reset: the exporter left something of ours unread; what it sent before is still there */
-        if (!ours(&m, n))
-            return puts("eof"), abandoned();
-        if (m.h.type == REVOKED && n == sizeof m && m.h.length == sizeof m)
-            return printf("revoked %u %lu\n", m.reason, m.generation), abandoned();
+    int64_t end = now_ms() + ms;
+    struct pollfd p[] = {{own, POLLIN, 0}, {im.sock, POLLIN, 0}};
+    while (wait_ready(p, 2, end - now_ms(), by_epoll) > 0) {
+        if (p[0].revents && take(own))
+            return puts("event"), REPLIED;
+        if (p[1].revents && !p[0].revents && notice() == REPLIED)
+            return REPLIED;
     }
     puts("timeout");
     return REPLIED;
 }
 
+static int import_wait(const struct arguments *a) { return import_await(-1, a->n[0], false); }
+static int import_poll(const struct arguments *a) { return import_await(im.own, a->n[0], false); }
+static int import_epoll(const struct arguments *a) { return import_await(im.own, a->n[0], true); }
+
+static int import_posts(bool accumulate) {
+    if (!im.connected)
+        return RSM_SEG_NOT_CONNECTED;
+    bool posted = post(im.theirs, accumulate);
+    return posted ? 0 : fail(RSM_INSUFFICIENT_RESOURCES, "the exporter has as many events as can be counted");
+}
+
+static int import_post(const struct arguments *a) { (void)a; return import_posts(true); }
+static int import_post_once(const struct arguments *a) { (void)a; return import_posts(false); }
+
+static int import_drain(const struct arguments *a) {
+    (void)a;
+    return im.connected ? reply_drained(im.own) : RSM_SEG_NOT_CONNECTED;
+}
+
 static int import_unmap(const struct arguments *a) {
     (void)a;
     if (!im.window)
-        return im.data < 0 ? RSM_SEG_NOT_CONNECTED : RSM_SEG_NOT_MAPPED;
+        return im.connected ? RSM_SEG_NOT_MAPPED : RSM_SEG_NOT_CONNECTED;
     munmap(im.window, im.length);
     im.window = NULL;
     return 0;
@@ -408,19 +527,21 @@ static int import_unmap(const struct arguments *a) {
 
 static int import_disconnect(const struct arguments *a) {
     (void)a;
-    if (im.data < 0 || im.window)
+    if (!im.connected || im.window)
         return im.window ? RSM_SEG_STILL_MAPPED : RSM_SEG_NOT_CONNECTED;
-    close_all((int[]){im.sock, im.data}, 2);
+    close_all((int[]){im.sock, im.theirs, im.own, im.data}, im.data < 0 ? 3 : 4);
     munmap(im.state, page());
-    im.data = -1;
+    im.connected = false;
     return 0;
 }
 
 static int import_main(int argc, char **argv) {
     static const struct command table[] = {
         {"size", "", import_size}, {"map", "onn", import_map}, {"read", "nn", import_read}, {"write", "nx", import_write},
-        {"crc", "nn", import_crc}, {"state", "", import_state}, {"wait", "s", import_wait}, {"unmap", "", import_unmap},
-        {"disconnect", "", import_disconnect}, {"quit", "", quit}, {NULL, NULL, NULL}};
+        {"crc", "nn", import_crc}, {"state", "", import_state}, {"wait", "s", import_wait}, {"post", "", import_post},
+        {"post-no-accumulate", "", import_post_once}, {"poll", "s", import_poll}, {"epoll", "s", import_epoll},
+        {"drain", "", import_drain}, {"unmap", "", import_unmap}, {"disconnect", "", import_disconnect},
+        {"quit", "", quit}, {NULL, NULL, NULL}};
     const struct answer_msg *m = &im.answer;
     uint32_t node, segid, perm, my_node;
     if (!number32(argv[0], 0, &node) || !number32(argv[1], 16, &segid) || !number32(argv[2], 8, &perm)
@@ -439,7 +560,14 @@ static int import_main(int argc, char **argv) {
 
 /* ------------------------------------------------------------------ the exporter */
 
-struct peer { int sock; int64_t since; bool heard; uint32_t node, perm; uid_t uid; char controller[33]; };
+struct peer {
+    int sock, events; /* events is its counter, -1 until it has been let in */
+    int64_t since;
+    bool heard;
+    uint32_t node, perm;
+    uid_t uid;
+    char controller[33];
+};
 
 static struct {
     uint32_t node, segid, mode;
@@ -447,7 +575,7 @@ static struct {
     uint64_t size, generation;
     const char *controller;
     unsigned char *memory;
-    int listener, file, read_only, state_file;
+    int listener, file, read_only, state_file, counter;
     struct state_page *state;
     struct peer peers[MAX_PEERS];
     int count;
@@ -477,6 +605,8 @@ static int publish(void) {
     ex.state = memory_file("state", page(), &state, &ex.state_file);
     if (ex.memory == MAP_FAILED || ex.state == MAP_FAILED)
         return fail(RSM_INSUFFICIENT_MEM, strerror(errno));
+    if ((ex.counter = new_counter(0)) < 0)
+        return fail(RSM_INSUFFICIENT_RESOURCES, strerror(errno));
     *ex.state = (struct state_page){{'R', 'S', 'M', 'S'}, 1, ex.generation = 1, 1, 0, ex.size};
     ex.listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (bind(ex.listener, (struct sockaddr *)&name, address(&name, ex.node, ex.segid)) || listen(ex.listener, 128))
@@ -486,7 +616,7 @@ static int publish(void) {
 }
 
 static void drop(int i) {
-    close(ex.peers[i].sock);
+    close_all((int[]){ex.peers[i].sock, ex.peers[i].events}, ex.peers[i].events < 0 ? 1 : 2);
     ex.peers[i] = ex.peers[--ex.count];
 }
 
@@ -509,11 +639,14 @@ static int unpublish(uint32_t reason) {
     __atomic_store_n(&ex.state->state, 2, __ATOMIC_SEQ_CST);
     struct revoked_msg m = {header(REVOKED, sizeof m), reason, ex.generation, {0}};
     while (ex.count) {
-        if (ex.peers[0].perm)
+        if (ex.peers[0].events >= 0)
             tell(ex.peers[0].sock, &m, sizeof m, NULL, 0);
         drop(0);
     }
     make_private();
+    int old = ex.counter; /* the importers that there were have it, and could go on to post */
+    ex.counter = new_counter(events_of(old));
+    close(old);
     return 0;
 }
 
@@ -535,14 +668,14 @@ static uint32_t allowed(int sock, uid_t *uid) {
 static int judge(struct peer *p, const struct connect_msg *c, ssize_t n, int descriptors) {
     if (c->h.version != VERSION)
         return RSM_BAD_DRIVER_VERSION;
-    if (c->h.type != CONNECT || n != sizeof *c || c->h.length != sizeof *c || descriptors)
+    if (n != sizeof *c || c->h.length != sizeof *c || descriptors)
         return RSM_BAD_ARGS_ERRORS;
     if (c->segid != ex.segid)
         return RSM_SEG_NOT_PUBLISHED;
     memcpy(p->controller, c->controller, sizeof c->controller);
     if (c->node != ex.node && (ex.list || strcmp(p->controller, ex.controller)))
         return RSM_SEG_NOT_PUBLISHED_TO_NODE;
-    if (!c->perm || c->perm & ~(READ | WRITE) || c->perm & ~allowed(p->sock, &p->uid))
+    if (c->perm & ~(READ | WRITE) || c->perm & ~allowed(p->sock, &p->uid))
         return RSM_PERM_DENIED;
     p->node = c->node;
     p->perm = c->perm;
@@ -555,16 +688,18 @@ static void hear(int i) {
     int fds[MAX_FDS], count;
     ssize_t n = receive(p->sock, &c, sizeof c, fds, &count);
     close_all(fds, count);
-    if (p->heard || !ours(&c, n)) {
+    if (p->heard || !ours(&c, n) || c.h.type != CONNECT) {
         drop(i);
         return;
     }
     p->heard = true;
     struct answer_msg m = {header(ANSWER, sizeof m), judge(p, &c, n, count), 0, 0, 0, 1, page(), 0, getpid(), {0}};
+    if (m.code == 0 && (p->events = new_counter(0)) < 0)
+        m.code = RSM_INSUFFICIENT_RESOURCES;
     if (m.code == 0)
-        m.size = ex.size, m.generation = ex.generation, m.perm = p->perm, m.descriptors = 2;
-    int out[2] = {p->perm & WRITE ? ex.file : ex.read_only, ex.state_file};
-    if (!tell(p->sock, &m, sizeof m, out, m.descriptors) || m.code)
+        m.size = ex.size, m.generation = ex.generation, m.perm = p->perm, m.descriptors = p->perm ? 4 : 3;
+    int out[4] = {p->perm & WRITE ? ex.file : ex.read_only, ex.state_file, ex.counter, p->events};
+    if (!tell(p->sock, &m, sizeof m, out + (p->perm == 0), m.descriptors) || m.code)
         drop(i);
 }
 
@@ -577,9 +712,33 @@ static void admit(void) {
     if ((sock < 0 || ex.count == MAX_PEERS) && oldest >= 0)
         drop(oldest);
     if (sock >= 0 && ex.count < MAX_PEERS)
-        ex.peers[ex.count++] = (struct peer){.sock = sock, .since = now_ms()};
+        ex.peers[ex.count++] = (struct peer){.sock = sock, .events = -1, .since = now_ms()};
     else if (sock >= 0)
         close(sock);
+}
+
+/* What is to be waited for on behalf of importers, from ready[2] on; the time until something else is to be done, or -1. */
+static int watch(struct pollfd *ready) {
+    int timeout = -1;
+    ready[1] = (struct pollfd){ex.listener, POLLIN, 0};
+    for (int i = 0; i < ex.count; i++) {
+        int64_t left = ex.peers[i].since + PATIENCE_MS - now_ms();
+        ready[i + 2] = (struct pollfd){ex.peers[i].sock, POLLIN, 0};
+        if (!ex.peers[i].heard && (timeout < 0 || left < timeout))
+            timeout = left < 0 ? 0 : left;
+    }
+    return timeout;
+}
+
+static void serve(const struct pollfd *ready, int watched) {
+    for (int i = watched - 1; i >= 0; i--) { /* from the end, because drop moves the last one */
+        if (ready[i + 2].revents)
+            hear(i);
+        else if (!ex.peers[i].heard && now_ms() - ex.peers[i].since >= PATIENCE_MS)
+            drop(i);
+    }
+    if (ready[1].revents)
+        admit();
 }
 
 static int export_read(const struct arguments *a) {
@@ -598,46 +757,64 @@ static int export_importers(const struct arguments *a) {
     int inside = 0;
     (void)a;
     for (int i = 0; i < ex.count; i++)
-        inside += ex.peers[i].perm != 0;
+        inside += ex.peers[i].events >= 0;
     printf("%d", inside);
     for (struct peer *p = ex.peers; p < ex.peers + ex.count; p++)
-        if (p->perm)
+        if (p->events >= 0)
             printf(" %u/%u/%04o/%s", p->node, p->uid, p->perm, p->controller);
     puts("");
     return REPLIED;
 }
+
+static void export_posts(bool accumulate) {
+    for (int i = 0; i < ex.count; i++)
+        if (ex.peers[i].events >= 0)
+            post(ex.peers[i].events, accumulate);
+}
+
+static int export_post(const struct arguments *a) { (void)a; export_posts(true); return 0; }
+static int export_post_once(const struct arguments *a) { (void)a; export_posts(false); return 0; }
+
+/* Waits for an event and takes it, and goes on serving meanwhile. */
+static int export_await(int64_t ms, bool by_epoll) {
+    int64_t end = now_ms() + ms;
+    do {
+        struct pollfd ready[MAX_PEERS + 2] = {{ex.counter, POLLIN, 0}};
+        int watched = ex.count, timeout = watch(ready);
+        int64_t left = end - now_ms();
+        wait_ready(ready, watched + 2, timeout >= 0 && timeout < left ? timeout : left, by_epoll);
+        if (ready[0].revents && take(ex.counter))
+            return puts("event"), REPLIED;
+        serve(ready, watched);
+    } while (now_ms() < end);
+    puts("timeout");
+    return REPLIED;
+}
+
+static int export_poll(const struct arguments *a) { return export_await(a->n[0], false); }
+static int export_epoll(const struct arguments *a) { return export_await(a->n[0], true); }
+static int export_drain(const struct arguments *a) { (void)a; return reply_drained(ex.counter); }
 
 static int export_unpublish(const struct arguments *a) { (void)a; return unpublish(1); }
 
 static int export_quit(const struct arguments *a) { unpublish(2); return quit(a); }
 
 /* Waits for something to do, and does it; false at the end of input. */
-static bool serve(const struct command *table) {
-    struct pollfd ready[MAX_PEERS + 2] = {{0, POLLIN, 0}, {ex.listener, POLLIN, 0}};
-    int watched = ex.count, timeout = -1;
-    for (int i = 0; i < watched; i++) {
-        int64_t left = ex.peers[i].since + PATIENCE_MS - now_ms();
-        ready[i + 2] = (struct pollfd){ex.peers[i].sock, POLLIN, 0};
-        if (!ex.peers[i].heard && (timeout < 0 || left < timeout))
-            timeout = left < 0 ? 0 : left;
-    }
+static bool work(const struct command *table) {
+    struct pollfd ready[MAX_PEERS + 2] = {{0, POLLIN, 0}};
+    int watched = ex.count, timeout = watch(ready);
     if (poll(ready, watched + 2, timeout) < 0)
         return errno == EINTR;
-    for (int i = watched - 1; i >= 0; i--) { /* from the end, because drop moves the last one */
-        if (ready[i + 2].revents)
-            hear(i);
-        else if (!ex.peers[i].heard && now_ms() - ex.peers[i].since >= PATIENCE_MS)
-            drop(i);
-    }
-    if (ready[1].revents)
-        admit();
+    serve(ready, watched);
     return !ready[0].revents || obey(table);
 }
 
 static int export_main(int argc, char **argv) {
     static const struct command table[] = {
         {"read", "nn", export_read}, {"write", "nx", export_write}, {"importers", "", export_importers},
-        {"unpublish", "", export_unpublish}, {"quit", "", export_quit}, {NULL, NULL, NULL}};
+        {"post", "", export_post}, {"post-no-accumulate", "", export_post_once}, {"poll", "s", export_poll},
+        {"epoll", "s", export_epoll}, {"drain", "", export_drain}, {"unpublish", "", export_unpublish},
+        {"quit", "", export_quit}, {NULL, NULL, NULL}};
     mode_t mask = umask(0);
     umask(mask);
     ex.mode = 0777 & ~mask;
@@ -649,7 +826,7 @@ static int export_main(int argc, char **argv) {
     ex.mode &= ex.list ? 0666 : 0777;
     int code = publish();
     reply(code);
-    while (code == REPLIED && serve(table))
+    while (code == REPLIED && work(table))
         ;
     return code != REPLIED;
 }

@@ -21,7 +21,13 @@ rsm_peer.py import <node> <segid> <perm> [<controller> [<my-node>]]
     crc <offset> <n>                <crc32 as in zlib, 8 digits>
     state                           <generation> <state>, both from the state page
     wait <seconds>                  revoked <reason> <generation> | eof | timeout
-                                    Only wait looks at the connection. After revoked or eof the window is anonymous memory.
+    post                            ok, or error 31     one event for the exporter
+    post-no-accumulate              the same, or nothing if there are events already
+    poll <seconds>                  event | what wait says; an event that is there comes first, and is taken
+    epoll <seconds>                 the same by epoll
+    drain                           <count of events taken>
+                                    Only wait, poll and epoll look at the connection. After revoked or eof the window is
+                                    anonymous memory; the counters stay until disconnect.
     unmap                           ok
     disconnect                      ok
     quit                            ok
@@ -33,15 +39,26 @@ rsm_peer.py import <node> <segid> <perm> [<controller> [<my-node>]]
     truncate                        smaller <ok | refused ...> larger <ok | refused ...>
     punch                           punches a hole through the whole file
     chmod                           makes the file's mode 0666
+  attacks on the counters, on own or theirs:
+    fill <which>                    ok                  makes it blocking, and counts up to the end
+    steal <which> <seconds>         stolen <count>      takes what it finds there, over and over
 
-rsm_peer.py export <node> <segid> <size> <acl> [<controller>] [--evil <kind>] [--seed <n>] [--seconds <s>]
+rsm_peer.py export <node> <segid> <size> <acl> [<controller>] [--order little|big] [--evil <kind>] [--seed <n>] [--seconds <s>]
     acl: umask (no access list), or a mode for the own node (0640), or a list of entries <node>:<mode>,<node>:<mode>
+    order: the byte order to announce, instead of this machine's
     first line: published
     write <offset> <data>           ok
     read <offset> <n>               <data>
     importers                       <count> and for each <node>/<uid>/<permission>/<controller>
     unpublish                       ok                  REVOKED with reason 1; the content stays
     publish                         published           the same content in new memory
+    post                            ok                  one event for every importer
+    post-no-accumulate              ok                  the same, for those that have none
+    poll <seconds>                  event | timeout     takes an event that an importer has posted
+    epoll <seconds>                 the same by epoll
+    drain                           <count of events taken>
+    fill <which>                    ok                  an attack on the counter of events (theirs: on every importer's) as above
+    steal <which> <seconds>         stolen <count>      the same
     quit                            ok                  REVOKED with reason 2
   kinds of evil, in place of the answer with code 0:
     version       an answer of version 2 with code 101, to everybody
@@ -52,9 +69,17 @@ rsm_peer.py export <node> <segid> <size> <acl> [<controller>] [--evil <kind>] [-
     small         data one byte shorter than announced   huge            announces 2^63-1 bytes
     zero-size     announces 0 bytes                      rdonly          data open for reading only
     wrong-magic   RSM9                                   state-magic     a state page without RSMS
+    counter-pipe counter-memfd counter-epoll    a pipe, a memory file, an epoll set as the exporter's counter
+    own-pipe own-memfd own-epoll                the same as the importer's own counter
+    one-too-few   no counter for the importer, and says so
+    one-lost      no counter for the importer, but announces it
     garbage       random bytes, half of the time behind a good header (--seed)
     silent        none at all                            close           none, and closes
     drip          a good one after --seconds             notice          a good one, then a notice of type 99 with descriptors
+
+rsm_peer.py present <name> ...
+    binds rsmapi-node/<name> for each name, as an open controller does: shm0/5/0123456789abcdef
+    first line: present
 
 rsm_peer.py attack <node> <segid> <kind> [<n>] [--seed <n>] [--seconds <s>]
     first line: connected <connections>; then one line for each connection, in order; last line: done
@@ -89,12 +114,14 @@ libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_i
 libc.mmap.restype = ctypes.c_void_p
 libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+libc.eventfd.argtypes = [ctypes.c_uint, ctypes.c_int]
 
 NAMES = {
     7: "SEG_NOT_PUBLISHED", 8: "SEG_NOT_PUBLISHED_TO_NODE", 9: "SEG_ALREADY_MAPPED", 10: "SEG_STILL_MAPPED",
     11: "SEG_NOT_MAPPED", 17: "BAD_MEM_ALIGNMENT", 18: "BAD_OFFSET", 20: "BAD_LENGTH", 6: "SEG_ALREADY_PUBLISHED",
-    24: "SEGID_IN_USE", 26: "BAD_PERMS", 27: "PERM_DENIED", 32: "INSUFFICIENT_MEM", 33: "MAP_FAILED", 40: "CONN_ABORTED",
-    42: "TIMEOUT", 45: "SEG_NOT_CONNECTED", 100: "INTERNAL_ERROR", 101: "BAD_DRIVER_VERSION", 117: "BAD_ARGS_ERRORS"}
+    24: "SEGID_IN_USE", 26: "BAD_PERMS", 27: "PERM_DENIED", 31: "INSUFFICIENT_RESOURCES", 32: "INSUFFICIENT_MEM",
+    33: "MAP_FAILED", 40: "CONN_ABORTED", 42: "TIMEOUT", 45: "SEG_NOT_CONNECTED",
+    100: "INTERNAL_ERROR", 101: "BAD_DRIVER_VERSION", 117: "BAD_ARGS_ERRORS"}
 
 
 class RsmError(Exception):
@@ -240,6 +267,100 @@ class StatePage:
         self.page.close()
 
 
+# ---------------------------------------------------------------- event counters
+
+EFD_SEMAPHORE, EFD_NONBLOCK, EFD_CLOEXEC = 1, os.O_NONBLOCK, os.O_CLOEXEC
+COUNTER_END = 2 ** 64 - 2  # an eventfd counts no further
+
+
+class Counter:
+    """Events, in an eventfd that two processes share. What the other one may do to it is to be reckoned with: so nothing here
+    writes without having looked."""
+
+    def __init__(self, fd=None):
+        """A new counter, or one that has been received."""
+        self.fd = libc.eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC) if fd is None else fd
+        if self.fd == -1:
+            raise OSError(ctypes.get_errno(), "eventfd")
+
+    @staticmethod
+    def check(fd):
+        if os.readlink(f"/proc/self/fd/{fd}") != "anon_inode:[eventfd]":
+            raise RsmError(40, "not an eventfd")
+
+    def _ready(self):
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN | select.POLLOUT)
+        return dict(poll.poll(0)).get(self.fd, 0)
+
+    def post(self, accumulate=True):
+        """One event more. False if the counter is at its end."""
+        ready = self._ready()
+        if not ready & select.POLLOUT:
+            return False
+        if accumulate or not ready & select.POLLIN:
+            os.write(self.fd, (1).to_bytes(8, sys.byteorder))
+        return True
+
+    def take(self):
+        """One event, if there is one."""
+        if not self._ready() & select.POLLIN:
+            return False
+        try:
+            return len(os.read(self.fd, 8)) == 8
+        except BlockingIOError:  # somebody else was faster
+            return False
+
+    def drain(self):
+        taken = 0
+        while self.take():
+            taken += 1
+        return taken
+
+    def count(self):
+        with open(f"/proc/self/fdinfo/{self.fd}") as info:
+            return next(int(line.split()[1], 16) for line in info if line.startswith("eventfd-count:"))
+
+    def add(self, n):
+        if n:
+            os.write(self.fd, n.to_bytes(8, sys.byteorder))
+
+    def close(self):
+        os.close(self.fd)
+
+    # Attacks
+
+    def fill(self):
+        self.add(COUNTER_END - self.count())
+        os.set_blocking(self.fd, True)
+
+    def steal(self, seconds):
+        """Takes all it can get. Goes by the clock only now and then, so as to miss little."""
+        os.set_blocking(self.fd, False)
+        end, stolen = time.monotonic() + seconds, 0
+        while time.monotonic() < end:
+            for _ in range(100):
+                try:
+                    os.read(self.fd, 8)
+                    stolen += 1
+                except BlockingIOError:
+                    pass
+        return stolen
+
+
+def next_ready(fds, seconds, by_epoll=False):
+    """Waits for input on any of the descriptors. Returns those that have some."""
+    if not by_epoll:
+        poll = select.poll()
+        for fd in fds:
+            poll.register(fd, select.POLLIN)
+        return [fd for fd, _ in poll.poll(max(0, seconds) * 1000)]
+    with select.epoll() as poll:
+        for fd in fds:
+            poll.register(fd, select.EPOLLIN)
+        return [fd for fd, _ in poll.poll(max(0, seconds))]
+
+
 # ---------------------------------------------------------------- the importer
 
 class Importer:
@@ -247,6 +368,7 @@ class Importer:
 
     def __init__(self, node, segid, perm, controller="loopback", my_node=None, timeout=5.0):
         self.window = self.data = self.state = None
+        self.connected = False
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         fds = []
         try:
@@ -269,8 +391,16 @@ class Importer:
             if self.state:
                 self.state.close()
             raise
-        close_all(fds[1:])  # the state page stays mapped; the others are from a later version
-        self.data = fds[0]
+        data, (state, theirs, own, *later) = self._split(fds, perm)
+        close_all([state] + later)  # the state page stays mapped; the last are from a later version
+        self.data = data
+        self.theirs, self.own = Counter(theirs), Counter(own)
+        self.connected = True
+
+    @staticmethod
+    def _split(fds, perm):
+        """The memory's descriptor, if there is one, and the others."""
+        return (fds[0], fds[1:]) if perm else (None, fds)
 
     def _accept(self, message, fds, perm):
         if not message:
@@ -284,17 +414,21 @@ class Importer:
             raise RsmError(101, f"the exporter speaks version {version}")
         if len(message) != 64 or length != 64:
             raise RsmError(40, "an answer of the wrong length")
-        (code, self.size, self.generation, self.granted, self.order, self.page_size, _,
+        (code, self.size, self.generation, self.granted, self.order, self.page_size, announced,
          self.exporter) = ANSWER_BODY.unpack_from(message, HEADER.size)
         if code:
             raise RsmError(code, "says the exporter")
-        if self.granted & perm != perm or self.granted & ~(READ | WRITE):
+        if self.granted != perm:
             raise RsmError(40, "granted something else than what was asked for")
-        if len(fds) < 2:
+        if len(fds) != announced or len(fds) < (4 if perm else 3):
             raise RsmError(40, "descriptors are missing")
-        check_memory(fds[0], self.size, self.granted & WRITE)
-        check_memory(fds[1], PAGE, False)
-        self.state = StatePage(fds[1], mmap.PROT_READ)
+        data, (state, theirs, own, *_) = self._split(fds, perm)
+        if perm:
+            check_memory(data, self.size, perm & WRITE)
+        check_memory(state, PAGE, False)
+        Counter.check(theirs)
+        Counter.check(own)
+        self.state = StatePage(state, mmap.PROT_READ)
         if not self.state.well_formed():
             raise RsmError(40, "not a state page")
 
@@ -345,32 +479,61 @@ class Importer:
     def wait(self, seconds):
         """("revoked", reason, generation), ("eof",) or ("timeout",)."""
         self._connected()
-        poll = select.poll()
-        poll.register(self.sock, select.POLLIN)
         end = time.monotonic() + seconds
-        while poll.poll(max(0, end - time.monotonic()) * 1000):
-            try:
-                message, fds = receive(self.sock)
-            except ConnectionResetError:
-                continue  # the exporter closed without reading something of ours; what it sent before is still there
-            close_all(fds)
-            if len(message) < HEADER.size or message[:4] != MAGIC:
-                self._abandon()
-                return ("eof",)
-            _, _, kind, length = HEADER.unpack_from(message)
-            if kind == REVOKED and length == len(message) == 32:
-                self._abandon()
-                return ("revoked", *REVOKED_BODY.unpack_from(message, HEADER.size))
+        while next_ready([self.sock.fileno()], end - time.monotonic()):
+            notice = self._notice()
+            if notice:
+                return notice
         return ("timeout",)
+
+    def _notice(self):
+        """What the exporter has to say; None if it does not concern us."""
+        try:
+            message, fds = receive(self.sock)
+        except ConnectionResetError:
+            return None  # the exporter closed without reading something of ours; what it sent before is still there
+        close_all(fds)
+        if len(message) < HEADER.size or message[:4] != MAGIC:
+            self._abandon()
+            return ("eof",)
+        _, _, kind, length = HEADER.unpack_from(message)
+        if kind == REVOKED and length == len(message) == 32:
+            self._abandon()
+            return ("revoked", *REVOKED_BODY.unpack_from(message, HEADER.size))
+        return None
+
+    def post(self, accumulate=True):
+        self._connected()
+        if not self.theirs.post(accumulate):
+            raise RsmError(31, "the exporter has as many events as can be counted")
+
+    def wait_event(self, seconds, by_epoll=False):
+        """("event",) or what wait says."""
+        self._connected()
+        end = time.monotonic() + seconds
+        while True:
+            ready = next_ready([self.own.fd, self.sock.fileno()], end - time.monotonic(), by_epoll)
+            if self.own.fd in ready:
+                if self.own.take():
+                    return ("event",)
+            elif ready:
+                notice = self._notice()
+                if notice:
+                    return notice
+            elif time.monotonic() >= end:
+                return ("timeout",)
 
     def disconnect(self):
         self._connected()
         if self.window:
             raise RsmError(10)
         self.sock.close()
-        os.close(self.data)
+        if self.data is not None:
+            os.close(self.data)
         self.state.close()
-        self.data = None
+        self.theirs.close()
+        self.own.close()
+        self.data, self.connected = None, False
 
     def _abandon(self):
         """The segment is gone: what is mapped becomes memory of our own."""
@@ -380,7 +543,7 @@ class Importer:
             self.window = mmap.mmap(-1, self.length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot)
 
     def _connected(self):
-        if self.data is None:
+        if not self.connected:
             raise RsmError(45)
 
     def _mapped(self):
@@ -418,18 +581,19 @@ def credentials(sock):
 
 
 class Peer:
-    """A connection to an importer; perm is None until it has been let in."""
+    """A connection to an importer; perm and its counter of events are None until it has been let in."""
 
     def __init__(self, sock):
-        self.sock, self.since, self.heard, self.perm = sock, time.monotonic(), False, None
+        self.sock, self.since, self.heard, self.perm, self.events = sock, time.monotonic(), False, None, None
 
 
 class Exporter:
     """A segment, its publication and those who import it. Whoever uses it calls serve() when there is something to do."""
 
-    def __init__(self, node, segid, size, acl, controller="loopback"):
+    def __init__(self, node, segid, size, acl, controller="loopback", order=sys.byteorder):
         """acl: a dict from node to mode, or None."""
         self.node, self.segid, self.size, self.acl, self.controller = node, segid, size, acl, controller
+        self.order = {"little": LITTLE, "big": BIG}[order]
         self.umask = os.umask(0)
         os.umask(self.umask)
         self.listener, self.peers, self.generation = None, {}, 0
@@ -438,6 +602,7 @@ class Exporter:
         except (OSError, OverflowError):
             raise RsmError(32)
         self.files = ()  # data to read and write, data to read, state page
+        self.counter = Counter()
 
     def publish(self):
         if self.listener:
@@ -466,6 +631,35 @@ class Exporter:
                 self._tell(peer, encode(REVOKED, REVOKED_BODY, reason, self.generation))
             self.drop(peer)
         self._make_private()
+        self._renew_counter()
+
+    def _renew_counter(self):
+        """The importers that there were have the old one, and could go on to post. What they have posted stays."""
+        old, self.counter = self.counter, Counter()
+        self.counter.add(old.count())
+        old.close()
+
+    # Signals
+
+    def post(self, accumulate=True):
+        """One event for every importer; those that cannot count it do not get it."""
+        for peer in list(self.peers.values()):
+            if peer.events:
+                peer.events.post(accumulate)
+
+    def wait_event(self, seconds, by_epoll=False):
+        """("event",) or ("timeout",). Serves meanwhile."""
+        end = time.monotonic() + seconds
+        while True:
+            left = min([end] + [w for w in [self.next_deadline()] if w is not None]) - time.monotonic()
+            ready = next_ready([self.counter.fd] + self.descriptors(), left, by_epoll)
+            if self.counter.fd in ready and self.counter.take():
+                return ("event",)
+            for fd in ready:
+                self.serve(fd)
+            self.drop_silent()
+            if not ready and time.monotonic() >= end:
+                return ("timeout",)
 
     def _prepare(self):
         """Moves the content to a new memory file."""
@@ -515,6 +709,8 @@ class Exporter:
     def drop(self, peer):
         if self.peers.pop(peer.sock.fileno(), None):
             peer.sock.close()
+            if peer.events:
+                peer.events.close()
 
     def _accept(self):
         try:
@@ -541,23 +737,23 @@ class Exporter:
         except OSError:
             return self.drop(peer)
         close_all(fds)
-        if peer.heard or len(message) < HEADER.size or message[:4] != MAGIC:
+        if peer.heard or len(message) < HEADER.size or message[:4] != MAGIC or HEADER.unpack_from(message)[2] != CONNECT:
             return self.drop(peer)
         peer.heard = True
         code = self._judge(peer, message, fds)
         if code:
-            order = LITTLE if sys.byteorder == "little" else BIG
-            self._tell(peer, encode(ANSWER, ANSWER_BODY, code, 0, 0, 0, order, PAGE, 0, os.getpid()))
+            self._tell(peer, encode(ANSWER, ANSWER_BODY, code, 0, 0, 0, self.order, PAGE, 0, os.getpid()))
             self.drop(peer)
         else:
+            peer.events = Counter()
             self.welcome(peer)
 
     def _judge(self, peer, message, fds):
         """The code to answer with; if it is 0, the peer knows what it was granted."""
-        _, version, kind, length = HEADER.unpack_from(message)
+        _, version, _, length = HEADER.unpack_from(message)
         if version != VERSION:
             return 101
-        if kind != CONNECT or not len(message) == length == 64 or fds:
+        if not len(message) == length == 64 or fds:
             return 117
         peer.node, segid, perm, _, controller = CONNECT_BODY.unpack_from(message, HEADER.size)
         peer.controller = controller.split(b"\0")[0].decode("ascii", "replace")
@@ -572,7 +768,7 @@ class Exporter:
             mode = self.acl[peer.node] & 0o666
         else:
             return 8
-        if not perm or perm & ~(READ | WRITE):
+        if perm & ~(READ | WRITE):
             return 27
         shift = 0 if peer.uid == os.geteuid() else 3 if os.getegid() in groups else 6
         if peer.uid != 0 and perm & ~(mode << shift):
@@ -580,14 +776,14 @@ class Exporter:
         peer.perm = perm
         return 0
 
-    def answer(self, peer, size=None, count=2):
-        order = LITTLE if sys.byteorder == "little" else BIG
-        return encode(ANSWER, ANSWER_BODY, 0, self.size if size is None else size, self.generation, peer.perm, order, PAGE,
-                      count, os.getpid())
+    def answer(self, peer, size=None, count=None):
+        return encode(ANSWER, ANSWER_BODY, 0, self.size if size is None else size, self.generation, peer.perm, self.order, PAGE,
+                      len(self.grant(peer)) if count is None else count, os.getpid())
 
     def grant(self, peer):
         """The descriptors that an importer gets."""
-        return [self.files[0 if peer.perm & WRITE else 1], self.files[2]]
+        data = [self.files[0 if peer.perm & WRITE else 1]] if peer.perm else []
+        return data + [self.files[2], self.counter.fd, peer.events.fd]
 
     def welcome(self, peer):
         self._tell(peer, self.answer(peer), self.grant(peer))
@@ -602,8 +798,8 @@ class Exporter:
 # ---------------------------------------------------------------- exporters that do not keep to the protocol
 
 class EvilExporter(Exporter):
-    def __init__(self, *args, kind, seed, seconds):
-        super().__init__(*args)
+    def __init__(self, *args, kind, seed, seconds, **options):
+        super().__init__(*args, **options)
         self.kind, self.seconds, self.random = kind, seconds, random.Random(seed)
         self.extra = []  # descriptors beyond those of an honest exporter
         self.due = []    # (when, peer), for drip
@@ -612,7 +808,9 @@ class EvilExporter(Exporter):
 
     def publish(self):
         self.extra += {
-            "pipe": os.pipe,
+            "pipe": os.pipe, "counter-pipe": os.pipe, "own-pipe": os.pipe,
+            "counter-memfd": lambda: [memory_file("counter", PAGE)], "own-memfd": lambda: [memory_file("counter", PAGE)],
+            "counter-epoll": self._epoll, "own-epoll": self._epoll,
             "dir": lambda: [os.open("/", os.O_RDONLY | os.O_DIRECTORY)],
             "unsealed": lambda: [memory_file("unsealed", rounded(self.size), 0)],
             "small": lambda: [memory_file("small", self.size - 1)],
@@ -623,6 +821,10 @@ class EvilExporter(Exporter):
             "notice": lambda: [os.open("/dev/null", os.O_RDONLY) for _ in range(3)],
         }.get(self.kind, list)()
         super().publish()
+
+    def _epoll(self):
+        self.epoll = select.epoll()  # closed with the exporter
+        return [self.epoll.fileno()]
 
     def _hugetlb(self):
         huge = os.memfd_create("huge", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | os.MFD_HUGETLB)
@@ -670,14 +872,30 @@ class EvilExporter(Exporter):
         self._tell(peer, answer)
 
     def do_other_data(self, peer, answer, fds):
-        self._tell(peer, answer, [self.extra[0], fds[1]])
+        self._tell(peer, answer, [self.extra[0]] + fds[1:])
 
     do_pipe = do_dir = do_unsealed = do_small = do_hugetlb = do_other_data
 
     def do_other_state(self, peer, answer, fds):
-        self._tell(peer, answer, [fds[0], self.extra[0]])
+        self._tell(peer, answer, [fds[0], self.extra[0]] + fds[2:])
 
     do_state_unsealed = do_state_magic = do_other_state
+
+    def do_other_counter(self, peer, answer, fds):
+        self._tell(peer, answer, [fds[0], fds[1], self.extra[0], fds[3]])
+
+    do_counter_pipe = do_counter_memfd = do_counter_epoll = do_other_counter
+
+    def do_other_own(self, peer, answer, fds):
+        self._tell(peer, answer, fds[:3] + [self.extra[0]])
+
+    do_own_pipe = do_own_memfd = do_own_epoll = do_other_own
+
+    def do_one_too_few(self, peer, answer, fds):
+        self._tell(peer, self.answer(peer, count=3), fds[:3])
+
+    def do_one_lost(self, peer, answer, fds):
+        self._tell(peer, answer, fds[:3])
 
     def do_huge(self, peer, answer, fds):
         self._tell(peer, self.answer(peer, size=2 ** 63 - 1), fds)
@@ -686,10 +904,10 @@ class EvilExporter(Exporter):
         self._tell(peer, self.answer(peer, size=0), fds)
 
     def do_many_fds(self, peer, answer, fds):
-        self._tell(peer, self.answer(peer, count=22), fds + self.extra)
+        self._tell(peer, self.answer(peer, count=len(fds + self.extra)), fds + self.extra)
 
     def do_rdonly(self, peer, answer, fds):
-        self._tell(peer, answer, [self.files[1], fds[1]])
+        self._tell(peer, answer, [self.files[1]] + fds[1:])
 
     def do_wrong_magic(self, peer, answer, fds):
         self._tell(peer, b"RSM9" + answer[4:], fds)
@@ -829,6 +1047,10 @@ def attempt(attack):
         return f"refused {errno.errorcode.get(e.errno, e.errno)}"
 
 
+def sentence(words):
+    return " ".join(map(str, words))
+
+
 class ImportCommands:
     def __init__(self, node, segid, perm, controller="loopback", my_node=None):
         self.im = Importer(number(node), int(segid, 16), octal(perm), controller, number(my_node) if my_node else None)
@@ -858,7 +1080,23 @@ class ImportCommands:
         return f"{self.im.state.generation} {self.im.state.state}"
 
     def wait(self, seconds):
-        return " ".join(map(str, self.im.wait(float(seconds))))
+        return sentence(self.im.wait(float(seconds)))
+
+    def post(self):
+        self.im.post()
+
+    def post_no_accumulate(self):
+        self.im.post(accumulate=False)
+
+    def poll(self, seconds):
+        return sentence(self.im.wait_event(float(seconds)))
+
+    def epoll(self, seconds):
+        return sentence(self.im.wait_event(float(seconds), by_epoll=True))
+
+    def drain(self):
+        self.im._connected()
+        return self.im.own.drain()
 
     def unmap(self):
         self.im.unmap()
@@ -870,6 +1108,16 @@ class ImportCommands:
         pass
 
     # Attacks
+
+    def _counter(self, which):
+        self.im._connected()
+        return {"own": self.im.own, "theirs": self.im.theirs}[which]
+
+    def fill(self, which):
+        self._counter(which).fill()
+
+    def steal(self, which, seconds):
+        return f"stolen {self._counter(which).steal(float(seconds))}"
 
     def spin_write(self, offset, seconds):
         at, end, writes = self.im._at(number(offset), 8, WRITE), time.monotonic() + float(seconds), 0
@@ -924,12 +1172,15 @@ class ImportCommands:
 
 
 class ExportCommands:
-    def __init__(self, node, segid, size, acl, controller="loopback", evil=None, seed=0, seconds=3.0):
+    def __init__(self, node, segid, size, acl, controller="loopback", order=sys.byteorder, evil=None, seed=0, seconds=3.0):
         size = number(size)
         if size <= 0:
             raise RsmError(20)
         args = number(node), int(segid, 16), size, self._acl(number(node), acl), controller
-        self.ex = EvilExporter(*args, kind=evil, seed=seed, seconds=seconds) if evil else Exporter(*args)
+        if evil:
+            self.ex = EvilExporter(*args, order=order, kind=evil, seed=seed, seconds=seconds)
+        else:
+            self.ex = Exporter(*args, order=order)
         try:
             say(self.publish())
         except OSError as e:
@@ -963,6 +1214,32 @@ class ExportCommands:
     def importers(self):
         inside = [p for p in self.ex.peers.values() if p.perm is not None]
         return " ".join([str(len(inside))] + [f"{p.node}/{p.uid}/{p.perm:04o}/{p.controller}" for p in inside])
+
+    def post(self):
+        self.ex.post()
+
+    def post_no_accumulate(self):
+        self.ex.post(accumulate=False)
+
+    def poll(self, seconds):
+        return sentence(self.ex.wait_event(float(seconds)))
+
+    def epoll(self, seconds):
+        return sentence(self.ex.wait_event(float(seconds), by_epoll=True))
+
+    def drain(self):
+        return self.ex.counter.drain()
+
+    def _counters(self, which):
+        theirs = [p.events for p in self.ex.peers.values() if p.events]
+        return {"own": [self.ex.counter], "theirs": theirs}[which]
+
+    def fill(self, which):
+        for counter in self._counters(which):
+            counter.fill()
+
+    def steal(self, which, seconds):
+        return f"stolen {sum(c.steal(float(seconds)) for c in self._counters(which))}"
 
     def unpublish(self):
         self.ex.unpublish()
@@ -1000,7 +1277,7 @@ def run(commands, words):
         say("ok" if result is None else result)
     except RsmError as e:
         say("error", e)
-    except (TypeError, ValueError) as e:
+    except (TypeError, ValueError, KeyError) as e:
         say("error", RsmError(117, str(e)))
     except OSError as e:
         say("error", RsmError(100, str(e)))
@@ -1034,12 +1311,20 @@ def export_main(*args, **options):
                     return
 
 
+def present_main(*names):
+    socks = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in names]
+    for sock, name in zip(socks, names):
+        sock.bind(f"\0rsmapi-node/{name}".encode("ascii"))
+    say("present")
+    sys.stdin.read()
+
+
 def attack_main(node, segid, kind, count="1", seed=0, seconds=5.0):
     Attack(number(node), int(segid, 16), number(count), seed, seconds).run(kind)
 
 
 def main(argv):
-    options, args, kinds = {}, [], {"--evil": str, "--seed": int, "--seconds": float}
+    options, args, kinds = {}, [], {"--evil": str, "--seed": int, "--seconds": float, "--order": str}
     words = iter(argv)
     try:
         for word in words:
@@ -1047,7 +1332,7 @@ def main(argv):
                 options[word[2:]] = kinds[word](next(words))
             else:
                 args.append(word)
-        mode = {"import": import_main, "export": export_main, "attack": attack_main}[args[0]]
+        mode = {"import": import_main, "export": export_main, "attack": attack_main, "present": present_main}[args[0]]
     except (ValueError, KeyError, IndexError, StopIteration):
         sys.exit(__doc__)
     try:
@@ -1055,7 +1340,7 @@ def main(argv):
     except RsmError as e:
         say("error", e)
         sys.exit(1)
-    except (TypeError, ValueError) as e:
+    except (TypeError, ValueError, KeyError) as e:
         say("error", RsmError(117, str(e)))
         sys.exit(1)
 

@@ -5,6 +5,7 @@
   (:require [clojure.test :refer [deftest is testing]]
             [rsmapi.child :as child :refer [eventually]]
             [rsmapi.core :as rsm]
+            [rsmapi.outcome :refer [code]]
             [rsmapi.runner :as runner])
   (:import (java.nio ByteOrder)
            (java.util Arrays SplittableRandom)
@@ -16,15 +17,6 @@
 (set! *warn-on-reflection* true)
 
 (def ^:private page (rsm/page-size))
-
-(defmacro code
-  "The :rsm/code of body's failure, 0 if it does not fail."
-  [& body]
-  `(try
-     ~@body
-     0
-     (catch RsmException e#
-       (:rsm/code (ex-data e#)))))
 
 ;; ----------------------------------------------------------------- threads
 

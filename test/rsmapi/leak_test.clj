@@ -10,26 +10,19 @@
             [clojure.test :refer [deftest is testing use-fixtures]]
             [rsmapi.child :as child :refer [eventually]]
             [rsmapi.core :as rsm]
+            [rsmapi.outcome :refer [code]]
             [rsmapi.runner :as runner])
   (:import (java.io File FileInputStream IOException)
            (java.lang.management ManagementFactory)
            (java.lang.ref WeakReference)
            (java.nio.file Files)
            (org.rsmapi RsmException)
-           (org.rsmapi.mem Reclaim)))
+           (org.rsmapi.mem Reclaim)
+           (org.rsmapi.sys Waiting)))
 
 (set! *warn-on-reflection* true)
 
 (def ^:private page (rsm/page-size))
-
-(defmacro code
-  "The :rsm/code of body's failure, 0 if it does not fail."
-  [& body]
-  `(try
-     ~@body
-     0
-     (catch RsmException e#
-       (:rsm/code (ex-data e#)))))
 
 ;; ------------------------------------------------------- inside of a child
 
@@ -174,11 +167,50 @@
                    (expect! "the number over the other memory" n (rsm/get-long m 8))
                    (expect! "and nothing" 0 (code (rsm/put-long! m 8 0))))))
              (expect! "the number is gone" 0 (rsm/get-long mine 8))
-             (rsm/segment-id ex))))))])
+             (rsm/segment-id ex))))))
+   ;; put and get, barriers, signals with poll descriptors in use at the end, and a rebind
+   (fn [c n]
+     (let [ex (rsm/create! c {:size size :allow-rebind true})
+           id (rsm/publish! ex)
+           im (rsm/connect! c {:segment-id id})
+           p  (rsm/get-pollfd! im)
+           q  (rsm/get-pollfd! ex)]
+       (rsm/put64! im 8 n)
+       (rsm/with-barrier [b im]
+         (rsm/put-signal! im 16 (byte-array 8)))
+       (expect! "who has an event" [ex] (map :segment (rsm/signal-wait-pollfd! [p q] {:timeout-ms 10000})))
+       (expect! "no event in time" 42 (code (rsm/signal-wait! im {:timeout-ms 1})))
+       (rsm/with-local-memory [mine size]
+         (rsm/put-long! mine 8 (- (long n)))
+         (with-open [h (rsm/create-localmemory-handle! c mine)]
+           (rsm/getv! {:segment im :iovec [{:local h :local-offset 16 :remote-offset 8 :length 8}] :signal true}))
+         (expect! "the number" n (rsm/get-long mine 16))
+         (rsm/rebind! ex {:memory mine})
+         (expect! "the other memory's number" (- (long n)) (first (rsm/get64 im 8 1)))
+         (rsm/unpublish! ex)
+         (expect! "reading what was revoked" 40 (eventually (failure #(rsm/get64 im 8 1))))
+         (rsm/publish! ex)
+         (rsm/close! ex)
+         (rsm/close! im))
+       id))
+   ;; a listener that its exporter's end ends, and an importer that still is connected
+   (fn [c n]
+     (let [ex (rsm/export! c {:size page :prefault true :lock true})
+           id (rsm/segment-id ex)
+           im (rsm/connect! c {:segment-id id :perm :none})
+           heard (promise)
+           ended (promise)]
+       (rsm/on-signal! im (fn [_] (deliver heard n)) {:on-end (fn [e] (deliver ended (:rsm/code (ex-data e))))})
+       (rsm/signal-post! ex)
+       (expect! "the event" n (deref heard 30000 :none))
+       (rsm/close! ex)
+       (expect! "the end" 40 (deref ended 30000 :none))
+       (rsm/close! im)
+       id))])
 
 (def ^:private mixture
-  "The last two kinds take longer, and so come less often."
-  (mapv kinds-of-round [0 1 0 1 0 1 2 0 1 0 1 3]))
+  "All but the first two kinds take longer, and so come less often."
+  (mapv kinds-of-round [0 1 0 1 0 1 2 0 1 4 0 1 5 0 1 3]))
 
 (defn- rounds!
   "Does that many rounds. Returns the ids that were used."
@@ -406,8 +438,13 @@
   "The code of a connect while only so many descriptors can be opened."
   [free id timeout-ms]
   (let [c @waiting-controller]
-    (with-free free
-      #(code (rsm/close! (rsm/connect! c {:segment-id id :timeout-ms timeout-ms}))))))
+    (try
+      (with-free free
+        #(code (rsm/close! (rsm/connect! c {:segment-id id :timeout-ms timeout-ms}))))
+      (finally
+        ;; no descriptor for waiting is kept for the next time, which shall be without again
+        (Waiting/keep false)
+        (Waiting/keep true)))))
 
 (defn- available-memory []
   (* 1024 (parse-long (second (re-find #"MemAvailable:\s+(\d+) kB" (child/proc "meminfo"))))))

@@ -9,6 +9,7 @@
             [rsmapi.child :as child :refer [eventually]]
             [rsmapi.core :as rsm]
             [rsmapi.error :as error]
+            [rsmapi.outcome :refer [code]]
             [rsmapi.runner :as runner])
   (:import (com.sun.jna Pointer)
            (java.io IOException RandomAccessFile)
@@ -20,15 +21,6 @@
 (set! *warn-on-reflection* true)
 
 (def ^:private page (rsm/page-size))
-
-(defmacro code
-  "The :rsm/code of body's failure, 0 if it does not fail."
-  [& body]
-  `(try
-     ~@body
-     0
-     (catch RsmException e#
-       (:rsm/code (ex-data e#)))))
 
 ;; ----------------------------------------------------- inside of a process
 

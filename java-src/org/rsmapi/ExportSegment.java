@@ -547,10 +547,22 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         @Override
         public synchronized void open() {
             shut = false;
-            base = memory.address();
+            changeBase(memory.address());
             readLimit = size();
             writeLimit = size();
             notifyAll();
+        }
+
+        /**
+         * After a rebind. A thread may have read the old address and be about to read the limit: compiled code does that in any
+         * order. When all threads have been stopped at a safepoint once more, there is none left between the two.
+         */
+        private void changeBase(long address) {
+            if (address != base) {
+                base = address;
+                VarHandle.fullFence();
+                Thread.getAllStackTraces();
+            }
         }
 
         synchronized void await(String op) {

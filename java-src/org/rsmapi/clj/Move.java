@@ -1,8 +1,10 @@
 package org.rsmapi.clj;
 
-import clojure.lang.Sequential;
+import clojure.lang.BigInt;
 import clojure.lang.RT;
+import clojure.lang.Sequential;
 import java.lang.reflect.Array;
+import java.math.BigInteger;
 import java.nio.ByteBuffer;
 import org.rsmapi.ImportSegment;
 import org.rsmapi.Mapping;
@@ -59,7 +61,7 @@ public final class Move {
         long at = Coerce.offset(offset, op);
         Object into = target;
         if (isInteger(target)) {
-            into = newArray(from, bits, Coerce.length(target, "count", op), op);
+            into = newArray(from, bits, count(target, op), op);
         }
         get(from, at, bits, into, index, count, op);
         return into;
@@ -221,7 +223,14 @@ public final class Move {
     }
 
     private static long elements(Object count, long all, String op) {
-        return count == null ? Math.max(0, all) : Coerce.length(count, "count", op);
+        return count == null ? Math.max(0, all) : count(count, op);
+    }
+
+    /** A count; one of more than 64 bits becomes a negative one, which reaches past the end of the segment as well. */
+    private static long count(Object count, String op) {
+        boolean wide = count instanceof BigInt && ((BigInt) count).bipart != null
+            || count instanceof BigInteger && ((BigInteger) count).bitLength() > 63;
+        return wide ? -1 : Coerce.length(count, "count", op);
     }
 
     /** The array, or null, which the core refuses in its turn; BAD_ADDR for anything else. */

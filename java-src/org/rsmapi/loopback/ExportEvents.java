@@ -26,7 +26,7 @@ final class ExportEvents {
     }
 
     synchronized boolean take() {
-        return counter.take();
+        return !closed && counter.take();
     }
 
     Waiting.Outcome await(long deadlineNanos) {
@@ -67,12 +67,16 @@ final class ExportEvents {
 
     synchronized void release() {
         holders--;
-        closeOutside();
+        closeIfFree();
     }
 
-    private void closeOutside() {
-        if (closed && holders == 0 && outside != null) {
-            outside.close();
+    /** A counter that is closed drops out of the set: while somebody may still look at the set, it has to stay. */
+    private void closeIfFree() {
+        if (closed && holders == 0) {
+            counter.close();
+            if (outside != null) {
+                outside.close();
+            }
         }
     }
 
@@ -99,11 +103,8 @@ final class ExportEvents {
     synchronized void close() {
         if (!closed) {
             closed = true;
-            if (holders > 0) {
-                counter.signal(); // for those who wait outside
-            }
-            counter.close();
-            closeOutside();
+            counter.signal(); // for those who wait
+            closeIfFree();
         }
     }
 }

@@ -105,11 +105,15 @@ final class LoopbackConnection implements Connection {
             if (Sockets.send(socket, wish.encode())) {
                 message = answer(socket, wish, node, deadline);
             }
-            if (message == null || message.data().length == 0) {
+            if (message == null) {
                 socket.close();
                 return null;
             }
-            try (Sockets.Message received = message) {
+            try (Sockets.Message received = message) { // one without bytes can still bring descriptors
+                if (received.data().length == 0) {
+                    socket.close();
+                    return null;
+                }
                 return accept(socket, received, wish, node, listener);
             }
         } catch (OsError e) {
@@ -467,7 +471,7 @@ final class LoopbackConnection implements Connection {
 
     @Override
     public synchronized boolean take() {
-        if (over && events.count() <= (woken ? 1 : 0)) {
+        if (closed || over && events.count() <= (woken ? 1 : 0)) {
             return false;
         }
         return events.take();
