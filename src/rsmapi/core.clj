@@ -260,13 +260,14 @@
     :prefault      true: enter all pages into the page table now, so that no first access
                    has to
     :lock          true: keep the memory from being swapped out, for as long as it is shared
-    :huge-pages    true: huge pages; size and address have to be multiples of 2 MiB or
-                   whatever this machine's are
+    :huge-pages    true: huge pages; size and address have to be multiples of theirs, 2 MiB
+                   on x86-64
 
   Errors, in order: :rsm/bad-ctlr-hndl, :rsm/ctlr-not-present (released), :rsm/bad-addr (nil
   or unusable memory), :rsm/bad-length, :rsm/bad-mem-alignment, :rsm/bad-length (more than
-  the controller takes), :rsm/bad-addr (not mapped, a file mapped shared),
-  :rsm/perm-denied (not writable), :rsm/bad-addr (not known to be the caller's),
+  the controller takes), :rsm/bad-mem-alignment (huge pages), :rsm/bad-addr (in use by
+  another segment or mapping, not mapped, a file mapped shared), :rsm/perm-denied (not
+  writable), :rsm/bad-addr (not known to be the caller's),
   :rsm/insufficient-mem (also: it cannot be locked), :rsm/insufficient-resources (also: there
   are no huge pages).
   rsm_memseg_export_create(3RSM)."
@@ -359,10 +360,10 @@
   meanwhile; nobody may write to the new memory otherwise.
 
   Errors, in order: :rsm/bad-seg-hndl, :rsm/bad-addr (nil), :rsm/rebind-not-allowed (not
-  created with :allow-rebind), :rsm/bad-length, :rsm/bad-addr (not at a page, not mapped, a
-  file mapped shared), :rsm/perm-denied (not writable), :rsm/bad-addr (not known to be the
-  caller's, or in use by another segment or mapping), :rsm/rebind-not-allowed (published, and
-  another segment is exported over the same memory), :rsm/insufficient-mem,
+  created with :allow-rebind), :rsm/bad-length, :rsm/bad-addr (not at a page, in use by
+  another segment or mapping, not mapped, a file mapped shared), :rsm/perm-denied (not
+  writable), :rsm/bad-addr (not known to be the caller's), :rsm/rebind-not-allowed (published,
+  and another segment is exported over the present memory), :rsm/insufficient-mem,
   :rsm/insufficient-resources. The present memory once more is no error, and nothing is done.
   rsm_memseg_export_rebind(3RSM)."
   [segment opts]
@@ -624,7 +625,8 @@
   offset), :rsm/conn-aborted (not mapped), :rsm/insufficient-resources, :rsm/bad-length,
   :rsm/map-failed (it cannot be mapped), :rsm/perm-denied, :rsm/bad-offset (not wholly inside
   the segment or its mapped part), :rsm/bad-length (not wholly inside the source),
-  :rsm/barrier-uninitialized, :rsm/conn-aborted.
+  :rsm/barrier-uninitialized, :rsm/conn-aborted; then those of the state of a memory that is
+  the source.
   rsm_memseg_import_put(3RSM)."
   ([segment offset source] (Move/put segment offset source nil nil))
   ([segment offset source index count]
@@ -798,7 +800,7 @@
   mapping, a direct java.nio.ByteBuffer (from its position to its limit), or the address of
   memory from allocate!. It ends with free-localmemory-handle!.
 
-  Options:
+  Options, not with a buffer:
     :offset  where it starts in a memory, in bytes; default 0. A page has to start there
     :length  in bytes; default the rest. Needed with an address
 
@@ -1018,7 +1020,7 @@
   Options:
     :timeout-ms  as in signal-wait!
 
-  Errors: :rsm/bad-args-errors, :rsm/insufficient-mem, :rsm/interrupted, :rsm/timeout.
+  Errors: :rsm/bad-args-errors, :rsm/insufficient-mem, :rsm/timeout, :rsm/interrupted.
   rsm_intr_signal_wait_pollfd(3RSM)."
   ([fds] (signal-wait-pollfd! fds nil))
   ([fds opts]

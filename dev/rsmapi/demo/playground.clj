@@ -90,6 +90,12 @@
                       (str/join " " (map #(format "%02x" %) bytes))
                       (str/join (map #(if (<= 32 % 126) (char %) \.) bytes)))))))
 
+(defn listen!
+  "Prints a line for each signal of a segment, from now on. Returns the listener, to be closed."
+  [segment]
+  (rsm/on-signal! segment #(println "signal:" (str %))
+                  {:on-end #(println "no more signals:" (str segment) (or (:rsm/error (ex-data %)) ""))}))
+
 (defn help
   "Prints what to try."
   []
@@ -102,6 +108,19 @@
   (rsm/get-long ex 8)
   (hexdump m 0 32)
   (datafy im)                     ; any handle, as data
+
+  (rsm/signal-post! im)           ; wakes who waits for the export segment,
+  (rsm/signal-wait! ex {:timeout-ms 1000})           ; now or later
+  (def l (listen! ex))            ; prints each signal of it,
+  (rsm/signal-post! im)
+  (rsm/close! l)                  ; until here
+
+  (rsm/with-barrier [b im]        ; told if a write got lost
+    (rsm/put-long! m 16 7))
+  (rsm/put! im 32 (.getBytes \"hello\"))             ; without a mapping of one's own:
+  (String. (rsm/get! im 32 (byte-array 5)))          ; offsets in the segment
+  (rsm/put16! im 48 [1 2 3])
+  (vec (rsm/get16 im 48 3))
 
   (error/catching (rsm/get-long m 65530))            ; errors are data
   (rsm/unmap! im)
