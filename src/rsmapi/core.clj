@@ -274,7 +274,10 @@
   ^ExportSegment [controller opts]
   (let [op "export-create"
         c (args/controller controller op)
-        {:keys [size address buffer] :as opts} (args/options opts create-options op)
+        {:keys [size address buffer] :as opts}
+        (-> (args/options opts create-options op)
+            (args/exclusive [:address :buffer] op)
+            (args/exclusive [:size :buffer] op))
         flags (int (create-flags op opts))
         bytes #(args/integer size nil RsmError/BAD_LENGTH [op "size"])]
     (cond
@@ -370,7 +373,10 @@
   (let [op "export-rebind"
         ex (args/export-segment segment op)
         {:keys [memory at address length buffer]}
-        (args/options opts #{:memory :at :address :length :buffer} op)
+        (-> (args/options opts #{:memory :at :address :length :buffer} op)
+            (args/exclusive [:memory :address :buffer] op)
+            (args/exclusive [:at :address :buffer] op)
+            (args/exclusive [:length :buffer] op))
         size (.size ex)]
     (cond
       (some? buffer) (.rebind ex (args/buffer buffer op))
@@ -580,7 +586,7 @@
   [segment]
   (if (instance? Mapping segment)
     (.isCurrent ^Mapping segment)
-    (some? (mapping segment))))
+    (some? (.mapping (args/import-segment segment "mapped?")))))
 
 ;; ------------------------------------------------------------- own memory
 
@@ -812,15 +818,19 @@
    (let [op "create-localmemory-handle"
          c (args/controller controller op)
          {:keys [offset length]} (args/options opts #{:offset :length} op)
-         offset (args/integer offset 0 RsmError/BAD_ADDR [op "offset"])
+         start (args/integer offset 0 RsmError/BAD_ADDR [op "offset"])
          bytes (fn [default] (args/integer length default RsmError/BAD_LENGTH [op "length"]))]
      (cond
        (instance? SegmentMemory memory)
-       (.createLocalMemoryHandle c ^SegmentMemory memory offset
-                                 (long (bytes (- (.size ^SegmentMemory memory) offset))))
+       (.createLocalMemoryHandle c ^SegmentMemory memory start
+                                 (long (bytes (- (.size ^SegmentMemory memory) start))))
 
        (int? memory)
-       (.createLocalMemoryHandle c (unchecked-add (long memory) offset) (long (bytes nil)))
+       (.createLocalMemoryHandle c (unchecked-add (long memory) start) (long (bytes nil)))
+
+       (or offset length)
+       (throw (args/failure RsmError/BAD_ARGS_ERRORS op :argument "options"
+                            :hint "a buffer is taken from its position to its limit"))
 
        :else
        (.createLocalMemoryHandle c (args/buffer memory op))))))

@@ -37,8 +37,11 @@ public final class LocalMemory extends SegmentMemory implements AutoCloseable {
      * @throws RsmException BAD_LENGTH, INSUFFICIENT_MEM
      */
     public static LocalMemory allocate(long bytes) {
-        if (bytes <= 0 || bytes > Long.MAX_VALUE - Vm.pageSize()) {
+        if (bytes <= 0) {
             throw RsmException.of(RsmError.BAD_LENGTH, "allocate").with("length", bytes);
+        }
+        if (bytes > Long.MAX_VALUE - Vm.pageSize()) {
+            throw RsmException.of(RsmError.INSUFFICIENT_MEM, "allocate").with("length", bytes);
         }
         Reclaim.reap();
         long length = Vm.wholePages(bytes);

@@ -117,6 +117,12 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
     }
 
     @Override
+    long refusedUpdate(String op, long at, long bytes) {
+        // the right that is missing comes before everything but the end
+        return refused(op, permission.reads(), at, bytes);
+    }
+
+    @Override
     public String toString() {
         return "#<Mapping " + String.format("0x%08x", segment.segmentId()) + " [" + offset + ", +" + size() + ") " + permission
             + (state == State.MAPPED ? ">" : state == State.ABORTED ? " aborted>" : " unmapped>");

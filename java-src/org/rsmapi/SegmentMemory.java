@@ -822,10 +822,16 @@ public abstract class SegmentMemory {
     }
 
     private long updatable(String op, long offset, long bytes) {
-        if (writeLimit >= 0) { // else the missing right is the reason that counts, whatever the offset
-            readable(op, offset, bytes);
+        if (readLimit < 0 || writeLimit < 0) {
+            return aligned(op, refusedUpdate(op, offset, bytes), offset, bytes);
         }
+        readable(op, offset, bytes);
         return writableAligned(op, offset, bytes);
+    }
+
+    /** {@link #refused} for an access that reads and writes. */
+    long refusedUpdate(String op, long offset, long bytes) {
+        return refused(op, true, offset, bytes);
     }
 
     private static long aligned(String op, long address, long offset, long bytes) {

@@ -375,6 +375,8 @@ public abstract class SegmentTransfer {
                 load(op, address, between, 0, count, shift);
                 between.copyTo(0, memory, at, count << shift);
             }
+        } catch (RsmException e) {
+            throw e.op().equals(op) ? e : e.inOp(op);
         }
     }
 

@@ -82,6 +82,14 @@
                       :hint (str "the options are " (sort allowed))))
       x)))
 
+(defn exclusive
+  "The option map, checked for more than one of these keys: which of them was meant?"
+  [opts ks op]
+  (if (< 1 (count (filter #(some? (get opts %)) ks)))
+    (throw (failure RsmError/BAD_ARGS_ERRORS op :argument "options"
+                    :hint (str "give one of " ks)))
+    opts))
+
 (defn- fits-long? [x]
   (or (int? x)
       (and (integer? x) (<= Long/MIN_VALUE x Long/MAX_VALUE))))

@@ -1,11 +1,14 @@
 package org.rsmapi.clj;
 
 import clojure.lang.BigInt;
+import clojure.lang.ISeq;
 import clojure.lang.RT;
 import clojure.lang.Sequential;
 import java.lang.reflect.Array;
 import java.math.BigInteger;
 import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.List;
 import org.rsmapi.ImportSegment;
 import org.rsmapi.Mapping;
 import org.rsmapi.RsmError;
@@ -20,6 +23,8 @@ import org.rsmapi.SegmentMemory;
  */
 public final class Move {
     private static final int BYTES = 0;
+    /** What every JVM can allocate. */
+    private static final int LONGEST_ARRAY = Integer.MAX_VALUE - 8;
 
     private Move() {
     }
@@ -51,7 +56,7 @@ public final class Move {
         String op = "put" + bits;
         ImportSegment to = segment(segment, op);
         long at = Coerce.offset(offset, op);
-        put(to, at, bits, elements(bits, source, op), index, count, op);
+        put(to, at, bits, elements(bits, source, to.size() / (bits / 8), op), index, count, op);
     }
 
     /** Reads elements of so many bits, and returns what they are in: the target, or a new array if it is a count. */
@@ -59,39 +64,37 @@ public final class Move {
         String op = "get" + bits;
         ImportSegment from = segment(segment, op);
         long at = Coerce.offset(offset, op);
-        Object into = target;
-        if (isInteger(target)) {
-            into = newArray(from, bits, count(target, op), op);
+        if (!isInteger(target)) {
+            get(from, at, bits, target, index, count, op);
+            return target;
         }
-        get(from, at, bits, into, index, count, op);
-        return into;
+        long wanted = count(target, op);
+        boolean fits = wanted >= 0 && wanted <= Math.min(from.size() / (bits / 8), LONGEST_ARRAY);
+        // one that does not fit is refused by the core, in its turn, without an array of that length
+        Object array = Array.newInstance(type(bits), fits ? (int) wanted : 0);
+        get(from, at, bits, array, null, fits ? null : target, op);
+        return array;
     }
 
     private static boolean isInteger(Object x) {
         return x instanceof Number && !(x instanceof Double || x instanceof Float);
     }
 
-    /** Not longer than the segment: a wrong count must not end in an OutOfMemoryError. */
-    private static Object newArray(ImportSegment from, int bits, long count, String op) {
-        long most = from.size() / (bits / 8);
-        if (count < 0 || count > most || count > Integer.MAX_VALUE - 8) {
-            throw RsmException.of(count < 0 || count > most ? RsmError.BAD_OFFSET : RsmError.BAD_LENGTH, op).with("count", count)
-                .with("size", from.size());
-        }
-        return Array.newInstance(bits == 8 ? byte.class : bits == 16 ? short.class : bits == 32 ? int.class : long.class, (int) count);
-    }
-
-    private static Object elements(int bits, Object source, String op) {
+    /** An array of what is given as integers. Of more than the segment can have, one too many is taken, and then refused. */
+    private static Object elements(int bits, Object source, long most, String op) {
         if (isInteger(source)) {
             Object one = Array.newInstance(type(bits), 1);
             set(bits, one, 0, source, op);
             return one;
         }
         if (source instanceof Sequential) {
-            Object[] items = RT.toArray(source);
-            Object many = Array.newInstance(type(bits), items.length);
-            for (int i = 0; i < items.length; i++) {
-                set(bits, many, i, items[i], op);
+            List<Object> items = new ArrayList<>();
+            for (ISeq rest = RT.seq(source); rest != null && items.size() <= most; rest = rest.next()) {
+                items.add(rest.first());
+            }
+            Object many = Array.newInstance(type(bits), items.size());
+            for (int i = 0; i < items.size(); i++) {
+                set(bits, many, i, items.get(i), op);
             }
             return many;
         }

@@ -41,7 +41,7 @@ final class LoopbackConnection implements Connection {
     /** The exporter's counter of events. */
     private final EventFd theirs;
     /** This connection's own; it lives until the connection is closed, because events outlive the publication. */
-    private final EventFd events;
+    private final Events events;
     private final long size;
     private final ByteOrder byteOrder;
     private final long generation;
@@ -52,8 +52,6 @@ final class LoopbackConnection implements Connection {
     private Reactor.Registration registration;
     private boolean over;
     private boolean closed;
-    /** Whether one more has been counted to wake who waits for events: it is not one. */
-    private boolean woken;
 
     private LoopbackConnection(Fd socket, Fd memory, StatePage state, EventFd theirs, EventFd events, Wire.Answer answer,
             int exporterUid, long token, AbortListener listener) {
@@ -61,7 +59,7 @@ final class LoopbackConnection implements Connection {
         this.memory = memory;
         this.state = state;
         this.theirs = theirs;
-        this.events = events;
+        this.events = new Events(events);
         this.size = answer.size();
         this.byteOrder = answer.order();
         this.generation = answer.generation();
@@ -333,12 +331,7 @@ final class LoopbackConnection implements Connection {
         }
         listener.aborted(reason);
         LOCAL.remove(token);
-        synchronized (this) {
-            if (!closed && !woken) {
-                woken = true;
-                events.signal();
-            }
-        }
+        events.end();
     }
 
     /** Lets go of everything but the events. Called once, with the monitor held. */
@@ -470,28 +463,22 @@ final class LoopbackConnection implements Connection {
     }
 
     @Override
-    public synchronized boolean take() {
-        if (closed || over && events.count() <= (woken ? 1 : 0)) {
-            return false;
-        }
+    public boolean take() {
         return events.take();
     }
 
     @Override
     public Waiting.Outcome await(long deadlineNanos) {
-        if (!events.hold()) {
-            return Waiting.Outcome.READY;
-        }
-        try {
-            return Waiting.forInput(events.fd(), deadlineNanos);
-        } finally {
-            events.release();
-        }
+        return events.await(deadlineNanos);
     }
 
     @Override
     public int pollDescriptor() {
-        return events.fd().number();
+        try {
+            return events.pollDescriptor();
+        } catch (OsError e) {
+            throw Failures.resources("get-pollfd", e);
+        }
     }
 
     @Override

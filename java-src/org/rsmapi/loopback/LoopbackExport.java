@@ -7,6 +7,7 @@ import org.rsmapi.RsmException;
 import org.rsmapi.spi.AccessPolicy;
 import org.rsmapi.spi.ExportedMemory;
 import org.rsmapi.sys.Errno;
+import org.rsmapi.sys.EventFd;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Waiting;
 
@@ -24,7 +25,7 @@ final class LoopbackExport implements ExportedMemory {
     private final int flags;
     /** The one that was made for it; the present one is another after a rebind while it was not published. */
     private final Backing first;
-    private final ExportEvents events = new ExportEvents();
+    private final Events events = new Events(EventFd.ofEvents(0));
     private volatile Backing backing;
     private volatile Publication publication;
     private long generation = 1;

@@ -34,7 +34,7 @@ final class LoopbackInterconnect implements Interconnect {
     private static final long SEGMENTS = 65_535;
 
     private static final SecureRandom MARKS = new SecureRandom();
-    private static final Pattern PRESENCE = Pattern.compile("(shm[0-9]{1,2})/([0-9]{1,2})/[0-9a-f]{16}");
+    private static final Pattern PRESENCE = Pattern.compile("(shm(?:[12]?[0-9]|3[01]))/([0-9]{1,2})/[0-9a-f]{16}");
     private static final Set<LoopbackInterconnect> OPEN = ConcurrentHashMap.newKeySet();
 
     private final String name;

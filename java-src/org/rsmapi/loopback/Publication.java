@@ -31,7 +31,7 @@ final class Publication {
     private static final long PAUSE_MILLIS = 50;
 
     private final Backing backing;
-    private final ExportEvents events;
+    private final Events events;
     private final String controller;
     private final boolean localOnly;
     private final int node;
@@ -52,7 +52,7 @@ final class Publication {
      *
      * @throws OsError EADDRINUSE if the name is taken
      */
-    Publication(Backing backing, ExportEvents events, LoopbackInterconnect interconnect, int segmentId, long size,
+    Publication(Backing backing, Events events, LoopbackInterconnect interconnect, int segmentId, long size,
             long generation, AccessPolicy access) {
         this.backing = backing;
         this.events = events;

@@ -10,12 +10,11 @@ import java.util.concurrent.atomic.AtomicInteger;
  * An eventfd: a 64-bit counter that can be waited for.
  *
  * <p>Any thread may use it while another one closes it: whoever needs the descriptor's number for longer than a method call takes
- * {@link #hold()} and lets go with {@link #release()}, and the descriptor is closed when the last one has let go. A close wakes
- * those who wait for the counter.
+ * {@link #hold()} and lets go with {@link #release()}, and the descriptor is closed when the last one has let go.
  *
- * <p>The process at the other end may do with the counter what it likes, also make it blocking, which is a property of both ends
- * at once. Nothing here blocks because of that, but for one case: {@link #post} between its look and its write, if the other end
- * fills the counter at that very moment; {@link #close()} ends that.
+ * <p>A process at the other end may do with the counter what it likes, also make it blocking, which is a property of both ends
+ * at once. Neither {@link #post} nor {@link #take} waits because of that (see {@link Aio}; where the system does not have it, a post
+ * can, if somebody fills the counter between its look and its write).
  */
 public final class EventFd implements AutoCloseable {
     private static final int EFD_SEMAPHORE = 1;
@@ -109,9 +108,15 @@ public final class EventFd implements AutoCloseable {
         }
     }
 
-    /** Adds one, for one who waits; does nothing if the counter is at its end or closed. */
+    /** Adds one to a counter that nobody else has; does nothing if it is closed. */
     public void signal() {
-        post(true);
+        if (hold()) {
+            try {
+                add(1);
+            } finally {
+                release();
+            }
+        }
     }
 
     /**
@@ -125,32 +130,28 @@ public final class EventFd implements AutoCloseable {
             return false;
         }
         try {
-            synchronized (posting) {
-                int ready = ready();
-                if ((ready & Waiting.POLLOUT) == 0) {
-                    return false;
-                }
-                return !accumulate && (ready & Waiting.POLLIN) != 0 || write(1);
+            int ready = ready();
+            if (!accumulate && (ready & Waiting.POLLIN) != 0) {
+                return true;
             }
+            return (ready & Waiting.POLLOUT) != 0 && (Aio.addOne(fd.number()) || add(1));
         } finally {
             release();
         }
     }
 
     private int ready() {
-        block.putInt(POLLFD, fd.number());
-        block.putInt(POLLFD + 4, Waiting.POLLIN | Waiting.POLLOUT);
-        return Libc.poll(block.address() + POLLFD, 1, 0) > 0 ? block.getShort(POLLFD + 6) : 0;
-    }
-
-    private boolean write(long count) {
-        block.putLong(WRITTEN, count);
-        return Libc.write(fd.number(), block.address() + WRITTEN, 8) == 8;
-    }
-
-    private void add(long count) {
         synchronized (posting) {
-            write(count);
+            block.putInt(POLLFD, fd.number());
+            block.putInt(POLLFD + 4, Waiting.POLLIN | Waiting.POLLOUT);
+            return Libc.poll(block.address() + POLLFD, 1, 0) > 0 ? block.getShort(POLLFD + 6) : 0;
+        }
+    }
+
+    private boolean add(long count) {
+        synchronized (posting) {
+            block.putLong(WRITTEN, count);
+            return Libc.write(fd.number(), block.address() + WRITTEN, 8) == 8;
         }
     }
 
@@ -202,7 +203,7 @@ public final class EventFd implements AutoCloseable {
         }
     }
 
-    /** Closes it, at the latest when the last one who holds it lets go; those who wait are woken. Idempotent. */
+    /** Closes it, at the latest when the last one who holds it lets go. Idempotent. */
     @Override
     public void close() {
         int now;
@@ -212,23 +213,6 @@ public final class EventFd implements AutoCloseable {
                 return;
             }
         } while (!users.compareAndSet(now, now + 1 | CLOSED));
-        if (now > 0) {
-            wake();
-        }
         release();
-    }
-
-    /** For those who hold it: a writer that the other end has got stuck, and then who waits for events. */
-    private void wake() {
-        try (Scratch own = new Scratch(READ + 8)) {
-            own.putLong(0, own.address() + READ);
-            own.putLong(8, 8);
-            read(own.address(), own.address() + READ);
-        }
-        synchronized (posting) {
-            if ((ready() & Waiting.POLLOUT) != 0) {
-                write(1);
-            }
-        }
     }
 }

@@ -4,6 +4,8 @@ import com.sun.jna.Native;
 import java.nio.channels.AsynchronousCloseException;
 import java.nio.channels.spi.AbstractInterruptibleChannel;
 import java.util.ArrayDeque;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 
 /** Waiting for descriptors in the calling thread: with a deadline, without spinning, and ended by {@link Thread#interrupt()}. */
 public final class Waiting {
@@ -40,6 +42,34 @@ public final class Waiting {
     }
 
     /**
+     * Waits until the descriptor has input, or the group has been woken.
+     *
+     * @param wakes  {@link Group#wakes()} from before the caller looked whether there is anything to wait for
+     */
+    public static Outcome forInput(Fd fd, long deadlineNanos, Group group, int wakes) {
+        return forAny(new int[] {fd.number()}, new short[] {POLLIN}, new short[1], deadlineNanos, group, wakes);
+    }
+
+    /** Those who wait for one thing, to be woken together. Nobody outside of this process can keep them from waking. */
+    public static final class Group {
+        private final Set<EventFd> wakers = ConcurrentHashMap.newKeySet();
+        private volatile int wakes;
+
+        /** How often it has been woken. */
+        public int wakes() {
+            return wakes;
+        }
+
+        /** Wakes those who wait now, and those who have asked for {@link #wakes()} before and are about to wait. */
+        public void wake() {
+            synchronized (this) {
+                wakes++;
+            }
+            wakers.forEach(EventFd::signal);
+        }
+    }
+
+    /**
      * Waits until poll(2) has something to say of one of the descriptors.
      *
      * @param events   what to wait for, the bits of poll(2)
@@ -49,6 +79,10 @@ public final class Waiting {
      * @throws OsError EINVAL if there are more descriptors than the process may have open, ENOMEM
      */
     public static Outcome forAny(int[] fds, short[] events, short[] revents, long deadlineNanos) {
+        return forAny(fds, events, revents, deadlineNanos, new Group(), 0);
+    }
+
+    private static Outcome forAny(int[] fds, short[] events, short[] revents, long deadlineNanos, Group group, int wakes) {
         try (Polled polled = new Polled(fds, events)) {
             if (polled.ready(null, 0)) {
                 polled.tell(revents);
@@ -60,13 +94,15 @@ public final class Waiting {
             // A thread inside poll(2) does not notice Thread.interrupt(). The JDK calls implCloseChannel on whoever interrupts it
             // between begin() and end(), and there we make the poll return.
             EventFd waker = waker();
+            group.wakers.add(waker);
             try {
-                Outcome outcome = new Interruptible(waker).await(polled, deadlineNanos);
+                Outcome outcome = new Interruptible(waker).await(polled, deadlineNanos, group, wakes);
                 if (outcome == Outcome.READY) {
                     polled.tell(revents);
                 }
                 return outcome;
             } finally {
+                group.wakers.remove(waker);
                 idle(waker);
             }
         }
@@ -81,7 +117,6 @@ public final class Waiting {
     }
 
     private static void idle(EventFd waker) {
-        waker.drain(); // an interrupt has signalled it before end() returned
         synchronized (IDLE) {
             if (keeping && IDLE.size() < MOST_IDLE) {
                 IDLE.push(waker);
@@ -98,6 +133,9 @@ public final class Waiting {
             while (!keep && !IDLE.isEmpty()) {
                 IDLE.pop().close();
             }
+        }
+        if (!keep) {
+            Aio.close();
         }
     }
 
@@ -154,13 +192,16 @@ public final class Waiting {
             waker.signal(); // by the interrupting thread, before end() returns
         }
 
-        Outcome await(Polled polled, long deadlineNanos) {
+        Outcome await(Polled polled, long deadlineNanos, Group group, int wakes) {
             boolean ready = false;
             begin();
             try {
+                // what is left in it is of an earlier wait, or of an interrupt or a wake that is seen below
+                waker.drain();
                 long left;
                 while (!ready && isOpen() && (left = deadlineNanos - System.nanoTime()) > 0) {
-                    ready = polled.ready(waker, (int) Math.min(Integer.MAX_VALUE, left / 1_000_000 + 1));
+                    ready = group.wakes != wakes || polled.ready(waker, (int) Math.min(Integer.MAX_VALUE, left / 1_000_000 + 1));
+                    waker.drain();
                 }
             } finally {
                 leave();

@@ -6,18 +6,25 @@ import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Waiting;
 
 /**
- * The events that importers have posted for an export segment.
+ * The events of one segment handle: those that importers have posted for an export segment, or the exporter for an import segment.
  *
- * <p>The counter is an eventfd that all importers have got with their answers, and could keep. So every end of a publication makes a
- * new one, with the count of the old: who is not an importer any more posts nothing here. The descriptor for waiting outside of the
- * library has to stay the same all the time, and therefore is an epoll set with the present counter in it.
+ * <p>The counter is an eventfd that others have too, and may do with as they like. What this side has to tell to those who wait
+ * here, that there is an end, therefore does not go by the counter. A descriptor that is handed out for waiting elsewhere is an epoll
+ * set with the counter in it, and an eventfd of our own for the end.
  */
-final class ExportEvents {
-    private EventFd counter = EventFd.ofEvents(0);
+final class Events {
+    private final Waiting.Group waiters = new Waiting.Group();
+    private EventFd counter;
     private boolean handedOut;
     private Epoll outside;
+    private EventFd endMark;
     private int holders;
+    private boolean ended;
     private boolean closed;
+
+    Events(EventFd counter) {
+        this.counter = counter;
+    }
 
     /** The counter, for an importer. */
     synchronized EventFd handOut() {
@@ -29,16 +36,18 @@ final class ExportEvents {
         return !closed && counter.take();
     }
 
+    /** Waits until there may be an event or the end. */
     Waiting.Outcome await(long deadlineNanos) {
+        int wakes = waiters.wakes();
         EventFd now;
         synchronized (this) {
             now = counter;
-            if (!now.hold()) {
+            if (ended || !now.hold()) {
                 return Waiting.Outcome.READY;
             }
         }
         try {
-            return Waiting.forInput(now.fd(), deadlineNanos);
+            return Waiting.forInput(now.fd(), deadlineNanos, waiters, wakes);
         } finally {
             now.release();
         }
@@ -47,17 +56,28 @@ final class ExportEvents {
     synchronized int pollDescriptor() {
         if (outside == null) {
             Epoll set = new Epoll();
+            EventFd end = null;
             try {
+                end = new EventFd();
+                set.add(end.fd(), 1);
                 set.add(counter.fd(), 0);
             } catch (RuntimeException | Error e) {
                 set.close();
+                if (end != null) {
+                    end.close();
+                }
                 throw e;
             }
             outside = set;
+            endMark = end;
+            if (ended) {
+                endMark.signal();
+            }
         }
         return outside.fd().number();
     }
 
+    /** Keeps the descriptor for waiting elsewhere open; false if everything is closed. */
     synchronized boolean hold() {
         if (!closed) {
             holders++;
@@ -70,17 +90,20 @@ final class ExportEvents {
         closeIfFree();
     }
 
-    /** A counter that is closed drops out of the set: while somebody may still look at the set, it has to stay. */
     private void closeIfFree() {
         if (closed && holders == 0) {
             counter.close();
             if (outside != null) {
                 outside.close();
+                endMark.close();
             }
         }
     }
 
-    /** Takes a new counter, if anybody has got the present one. Who waits goes on with the new one. */
+    /**
+     * Takes a new counter with the count of the old, if anybody has got that: who is not an importer any more posts nothing here.
+     * Who waits goes on with the new one.
+     */
     synchronized void renew() {
         if (closed || !handedOut) {
             return;
@@ -98,12 +121,22 @@ final class ExportEvents {
         counter.close();
         counter = next;
         handedOut = false;
+        waiters.wake();
+    }
+
+    /** Tells those who wait that nothing will come any more. What has come is there to be taken. */
+    synchronized void end() {
+        ended = true;
+        if (endMark != null) {
+            endMark.signal();
+        }
+        waiters.wake();
     }
 
     synchronized void close() {
         if (!closed) {
             closed = true;
-            counter.signal(); // for those who wait
+            end();
             closeIfFree();
         }
     }

@@ -1,0 +1,93 @@
+package org.rsmapi.sys;
+
+import com.sun.jna.Native;
+
+/**
+ * Adds to an eventfd without ever waiting, whatever others do to it meanwhile.
+ *
+ * <p>A write to an eventfd waits if there is no room and somebody has made it blocking, which anybody can who has it: between the
+ * look whether there is room and the write. The kernel's asynchronous I/O (io_submit(2)) tells of an operation that is done by adding
+ * one to an eventfd, and that never waits. So an operation that does nothing is submitted, with the eventfd to be told.
+ */
+final class Aio {
+    private static final boolean AARCH64 = "aarch64".equals(System.getProperty("os.arch"));
+    private static final long IO_SETUP = AARCH64 ? 0 : 206;
+    private static final long IO_DESTROY = AARCH64 ? 1 : 207;
+    private static final long IO_SUBMIT = AARCH64 ? 2 : 209;
+    private static final long IO_GETEVENTS = AARCH64 ? 4 : 208;
+    private static final int O_CLOEXEC = 02000000;
+    private static final int CAPACITY = 16;
+
+    // struct iocb, then a pointer to it, then room for a struct io_event
+    private static final int OPCODE = 16;
+    private static final int FD = 20;
+    private static final int FLAGS = 56;
+    private static final int EVENT_FD = 60;
+    private static final int POINTER = 64;
+    private static final int EVENT = 72;
+    private static final int BYTES = 72 + 32;
+    private static final int PREAD = 0;
+    private static final int FLAG_RESFD = 1;
+
+    private static Aio present;
+    /** Set where the system has no such thing, or does not let us have it. */
+    private static boolean impossible;
+
+    private final long context;
+    private final Fd nothing;
+    private final Scratch block;
+
+    private Aio(long context, Fd nothing, Scratch block) {
+        this.context = context;
+        this.nothing = nothing;
+        this.block = block;
+    }
+
+    /** Adds one. False if this way is not to be had, and then nothing has been added. */
+    static synchronized boolean addOne(int eventFd) {
+        if (present == null && !impossible) {
+            present = open();
+        }
+        return present != null && present.add(eventFd);
+    }
+
+    /** Gives back what is kept between two calls. */
+    static synchronized void close() {
+        if (present != null) {
+            Libc.syscall(IO_DESTROY, present.context, 0, 0, 0, 0, 0);
+            present.nothing.close();
+            present.block.close();
+            present = null;
+        }
+    }
+
+    private static Aio open() {
+        int fd = Libc.open("/dev/null", O_CLOEXEC, 0);
+        if (fd == -1) {
+            return null; // for want of descriptors, perhaps: next time
+        }
+        Fd nothing = new Fd(fd);
+        Scratch block = new Scratch(BYTES);
+        if (Libc.syscall(IO_SETUP, CAPACITY, block.address() + POINTER, 0, 0, 0, 0) != 0) {
+            impossible = Native.getLastError() == Errno.ENOSYS || Native.getLastError() == Errno.EPERM;
+            nothing.close();
+            block.close();
+            return null;
+        }
+        long context = block.getLong(POINTER);
+        block.putLong(POINTER, block.address());
+        block.putShort(OPCODE, (short) PREAD);
+        block.putInt(FD, fd);
+        block.putInt(FLAGS, FLAG_RESFD);
+        return new Aio(context, nothing, block);
+    }
+
+    private boolean add(int eventFd) {
+        block.putInt(EVENT_FD, eventFd);
+        boolean added = Libc.syscall(IO_SUBMIT, context, 1, block.address() + POINTER, 0, 0, 0) == 1;
+        if (added) {
+            Libc.syscall(IO_GETEVENTS, context, 0, 1, block.address() + EVENT, 0, 0);
+        }
+        return added;
+    }
+}
