@@ -3,13 +3,14 @@
  *
  *     gcc -std=gnu99 -O2 -Wall -Wextra -Werror -o rsm_peer rsm_peer.c
  *
- * The command line is that of rsm_peer.py, less its attacks; the top of that file has the details. One command per line on
+ * The command line is that of rsm_peer.py, with one attack of its own; the top of that file has the details. One command per line on
  * stdin, one reply per line on stdout; what fails is "error <code> <name> <text>". End of input ends it like a death.
  *
  * rsm_peer import <node> <segid> <perm> [<controller> [<my-node>]]
  *     first line: connected <size> <generation> <permission> <byte order> <page size> <pid of the exporter>
  *     size | map <perm> <offset> <length> | read <offset> <n> | write <offset> <data> | crc <offset> <n> | state |
  *     wait <seconds> | post | post-no-accumulate | poll <seconds> | epoll <seconds> | drain | unmap | disconnect | quit
+ *     jam: has its own counter block who posts, until that one stops posting. The reply is jamming, and then jammed
  *
  * rsm_peer export <node> <segid> <size> <umask or the mode for the own node> [<controller>]
  *     first line: published
@@ -20,6 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,6 +31,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -314,6 +317,7 @@ static struct {
     bool connected;
     int sock, data; /* data is -1 without any permission */
     int theirs, own; /* counters of events */
+    uint32_t node, segid;
     struct answer_msg answer;
     struct state_page *state;
     unsigned char *window; /* NULL if there is none */
@@ -384,6 +388,7 @@ static int import_connect(uint32_t node, uint32_t segid, uint32_t perm, const ch
     }
     int state = perm != 0;
     im.connected = true;
+    im.node = node, im.segid = segid;
     im.data = perm ? fds[0] : -1;
     im.theirs = fds[state + 1], im.own = fds[state + 2];
     close(fds[state]);                               /* it stays mapped */
@@ -535,13 +540,44 @@ static int import_disconnect(const struct arguments *a) {
     return 0;
 }
 
+/* Makes room for one event and has another process take it, again and again, so that whoever has seen the room may find none when he
+   writes. A second connection tells when the exporter does not get on any more. Then nobody makes room. */
+static int import_jam(const struct arguments *a) {
+    int jammed = im.own;
+    uint64_t one = 1, room = UINT64_MAX - 1 - events_of(jammed);
+    pid_t self = getpid(), filler;
+    (void)a;
+    if (import_connect(im.node, im.segid, 0, "loopback", im.node))
+        return fail(RSM_CONN_ABORTED, "the second connection was not made");
+    if (room && write(jammed, &room, sizeof room) != sizeof room)
+        return fail(RSM_INTERNAL_ERROR, strerror(errno));
+    fcntl(jammed, F_SETFL, 0);
+    puts("jamming");
+    fflush(stdout);
+    filler = fork();
+    if (filler == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != self)) /* it is not to outlive this process */
+        _exit(0);
+    while (filler == 0)
+        (void)!write(jammed, &one, sizeof one); /* waits for room */
+    poll(&(struct pollfd){im.own, POLLIN, 0}, 1, 30000); /* the exporter has begun to post */
+    do {
+        (void)!read(jammed, &one, sizeof one);
+        while (ready(jammed) & POLLOUT)
+            ;
+        while (take(im.own))
+            ;
+    } while (poll(&(struct pollfd){im.own, POLLIN, 0}, 1, 1000) > 0);
+    puts("jammed");
+    return REPLIED;
+}
+
 static int import_main(int argc, char **argv) {
     static const struct command table[] = {
         {"size", "", import_size}, {"map", "onn", import_map}, {"read", "nn", import_read}, {"write", "nx", import_write},
         {"crc", "nn", import_crc}, {"state", "", import_state}, {"wait", "s", import_wait}, {"post", "", import_post},
         {"post-no-accumulate", "", import_post_once}, {"poll", "s", import_poll}, {"epoll", "s", import_epoll},
         {"drain", "", import_drain}, {"unmap", "", import_unmap}, {"disconnect", "", import_disconnect},
-        {"quit", "", quit}, {NULL, NULL, NULL}};
+        {"jam", "", import_jam}, {"quit", "", quit}, {NULL, NULL, NULL}};
     const struct answer_msg *m = &im.answer;
     uint32_t node, segid, perm, my_node;
     if (!number32(argv[0], 0, &node) || !number32(argv[1], 16, &segid) || !number32(argv[2], 8, &perm)

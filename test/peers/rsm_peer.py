@@ -41,7 +41,8 @@ rsm_peer.py import <node> <segid> <perm> [<controller> [<my-node>]]
     chmod                           makes the file's mode 0666
   attacks on the counters, on own or theirs:
     fill <which>                    ok                  makes it blocking, and counts up to the end
-    steal <which> <seconds>         stolen <count>      takes what it finds there, over and over
+    steal <which> <seconds>         stealing, and in the end another line: stolen <count>
+                                                        takes what it finds there, over and over
 
 rsm_peer.py export <node> <segid> <size> <acl> [<controller>] [--order little|big] [--evil <kind>] [--seed <n>] [--seconds <s>]
     acl: umask (no access list), or a mode for the own node (0640), or a list of entries <node>:<mode>,<node>:<mode>
@@ -58,7 +59,8 @@ rsm_peer.py export <node> <segid> <size> <acl> [<controller>] [--order little|bi
     epoll <seconds>                 the same by epoll
     drain                           <count of events taken>
     fill <which>                    ok                  an attack on the counter of events (theirs: on every importer's) as above
-    steal <which> <seconds>         stolen <count>      the same
+    steal <which> <seconds>         stealing, stolen <count>                                    the same
+    unpublish-and-steal <seconds>   the same, on the counters that the importers had, from the first moment on
     quit                            ok                  REVOKED with reason 2
   kinds of evil, in place of the answer with code 0:
     version       an answer of version 2 with code 101, to everybody
@@ -337,6 +339,7 @@ class Counter:
     def steal(self, seconds):
         """Takes all it can get. Goes by the clock only now and then, so as to miss little."""
         os.set_blocking(self.fd, False)
+        say("stealing")
         end, stolen = time.monotonic() + seconds, 0
         while time.monotonic() < end:
             for _ in range(100):
@@ -346,7 +349,6 @@ class Counter:
                 except BlockingIOError:
                     pass
         return stolen
-
 
 def next_ready(fds, seconds, by_epoll=False):
     """Waits for input on any of the descriptors. Returns those that have some."""
@@ -1240,6 +1242,11 @@ class ExportCommands:
 
     def steal(self, which, seconds):
         return f"stolen {sum(c.steal(float(seconds)) for c in self._counters(which))}"
+
+    def unpublish_and_steal(self, seconds):
+        kept = [Counter(os.dup(p.events.fd)) for p in self.ex.peers.values() if p.events]
+        self.ex.unpublish()
+        return f"stolen {sum(counter.steal(float(seconds)) for counter in kept)}"
 
     def unpublish(self):
         self.ex.unpublish()

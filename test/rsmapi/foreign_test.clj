@@ -70,6 +70,28 @@
   (let [seen (error/catching (f) 0)]
     (if (map? seen) (:rsm/code seen) seen)))
 
+;; What another thread of the child is doing.
+(defonce busy (atom nil))
+
+(defn start!
+  "Calls f in another thread of the child. Returns nil."
+  [f]
+  (reset! busy (future (outcome f)))
+  nil)
+
+(defn polling?
+  "Whether a thread of the child waits inside of poll(2)."
+  []
+  (boolean (some (fn [[^Thread thread stack]]
+                   (and (str/starts-with? (.getName thread) "clojure-agent-send-off-pool")
+                        (= "poll" (some-> ^StackTraceElement (first stack) .getMethodName))))
+                 (Thread/getAllStackTraces))))
+
+(defn ended
+  "How what start! was given has ended, or :late after 10 s."
+  []
+  (deref @busy 10000 :late))
+
 (defn connect
   "Connects and disconnects. Returns the code and :objection, if it fails; if not, the code
   0 and what can be read at the start."
@@ -772,7 +794,8 @@
               (is (= 0 (outcome #(rsm/signal-post! im))) "and makes room")
               (is (= 31 (outcome #(rsm/signal-post! im))))))
           (testing "a counter that blocks and has nothing"
-            (is (re-matches #"stolen \d+" (ask peer "steal" "own" 0)))
+            (is (= "stealing" (ask peer "steal" "own" 0)))
+            (is (str/starts-with? (line peer) "stolen "))
             (in-child `(do (rsm/unpublish! @exported) (rsm/publish! @exported {:segment-id ~id}) nil))
             (is (= 0 (in-child look)) "the events of before are still there"))))
       (in-child `(rsm/close! @exported))
@@ -804,6 +827,49 @@
         (is (#{0 40} (in-child `(outcome #(rsm/signal-wait! @imported)))) "there is no end of events; no wait lasts")
         (is (= 0 (in-child `(outcome #(rsm/close! @imported)))))
         (is (eventually (= before (belongings-of-child))))))))
+
+(deftest waits-end-though-a-peer-steals-events
+  ;; Whoever steals is faster than a thread that has to be woken, in one round out of three: enough rounds are done.
+  (if-let [reason (obstacle :python)]
+    (runner/skip! "stolen events" reason)
+    (child/with-child [c {:label "waiting"}]
+      (child/value c '(require 'rsmapi.foreign-test))
+      (testing "an importer, at the end of the exporter's segment"
+        (dotimes [round 10]
+          (let [id (child/value c `(export!))]
+            (with-peer [peer {} "import" 0 (id-of id) "0000"]
+              (is (str/starts-with? (line peer) "connected "))
+              (child/value c `(start! #(rsm/signal-wait! @exported)))
+              (is (child/value c `(eventually (polling?))))
+              (is (= "stealing" (ask peer "steal" "theirs" 20)))
+              (child/value c `(rsm/close! @exported))
+              (is (= 5 (child/value c `(ended))) (str "round " round))))))
+      (testing "an exporter, at the end of the publication"
+        (dotimes [round 10]
+          (let [id (fresh-id)]
+            (with-peer [peer {} "export" 0 (id-of id) size "0600"]
+              (is (= "published" (line peer)))
+              (child/value c `(import! {:segment-id ~id}))
+              (child/value c `(start! #(rsm/signal-wait! @imported)))
+              (is (child/value c `(eventually (polling?))))
+              (is (= "stealing" (ask peer "unpublish-and-steal" 20)))
+              (is (= 40 (child/value c `(ended))) (str "round " round))
+              (child/value c `(rsm/close! @imported)))))))))
+
+(deftest posts-and-ends-though-an-importer-jams-its-counter
+  (if-let [reason (obstacle :c)]
+    (runner/skip! "a jammed counter" reason)
+    (child/with-child [c {:label "jammed"}]
+      (child/value c '(require 'rsmapi.foreign-test))
+      (let [id (child/value c `(export!))]
+        (with-peer [peer {:language :c} "import" 0 (id-of id) "0000"]
+          (is (str/starts-with? (line peer) "connected "))
+          (is (= "jamming" (ask peer "jam")))
+          (child/value c `(start! #(let [end# (+ (System/nanoTime) 7000000000)]
+                                     (while (neg? (- (System/nanoTime) end#))
+                                       (rsm/signal-post! @exported)))))
+          (is (= 0 (child/value c `(ended))) "posts return")
+          (is (nil? (child/value c `(rsm/close! @exported)))))))))
 
 ;; --------------------------------------------------- revocation that is ignored
 
