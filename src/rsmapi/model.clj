@@ -177,6 +177,7 @@
 (defn- same-value? [expected actual]
   (cond
     (= any expected) true
+    (= expected actual) true
     (and (sequential? expected) (sequential? actual))
     (and (= (count expected) (count actual))
          (every? true? (map same-value? expected actual)))
@@ -184,8 +185,8 @@
                          (every? (fn [[k v]] (same-value? v (get actual k))) expected))
     ;; which ids are assigned is up to whoever assigns them
     (and (assigned? expected) (assigned? actual)) true
-    (double? expected) (and (double? actual) (.equals ^Double expected actual))
-    :else (= expected actual)))
+    ;; NaN is not = to itself
+    :else (and (double? expected) (.equals ^Double expected actual))))
 
 (defn agrees?
   "Whether a result, {:ok value} or {:error data}, is what the model expects: the same

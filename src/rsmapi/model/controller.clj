@@ -70,13 +70,15 @@
     (checked state :controller-attr
       [:rsm/bad-ctlr-hndl (nil? c)
        :rsm/ctlr-not-present (released? c)]
-      (ok state (cond-> {:attr-page-size 8 :page-size (:page-size state)}
-                  (= "loopback" (:type c))
-                  (into (map #(vector % 0))
-                        [:attr-direct-access-sizes :attr-atomic-sizes
-                         :attr-max-export-segment-size :attr-tot-export-segment-size
-                         :attr-max-export-segments :attr-max-import-map-size
-                         :attr-tot-import-map-size :attr-max-import-segments]))))))
+      (ok state (if (= "loopback" (:type c))
+                  {:page-size (:page-size state)
+                   :attr-page-size 8
+                   :attr-direct-access-sizes 0 :attr-atomic-sizes 0
+                   :attr-max-export-segment-size 0 :attr-tot-export-segment-size 0
+                   :attr-max-export-segments 0
+                   :attr-max-import-map-size 0 :attr-tot-import-map-size 0
+                   :attr-max-import-segments 0}
+                  {:page-size (:page-size state)})))))
 
 (defn node-id
   "[:node-id controller]"
@@ -94,10 +96,12 @@
   (checked state :allocate
     [:rsm/bad-length (not (args/int64? bytes))
      :rsm/bad-length (< (long bytes) 1)]
-    (let [[state memory] (s/add-memory state)]
-      (ok (s/add-named state name {:kind :local-memory :memory memory :base 0 :size (long bytes)
-                                   :open? true})
-          name))))
+    (if (> (long bytes) (bit-shift-left 1 40))
+      (unspecified state "how much memory there is, is not the model's to know")
+      (let [[state memory] (s/add-memory state)]
+        (ok (s/add-named state name {:kind :local-memory :memory memory :base 0
+                                     :size (long bytes) :open? true})
+            name)))))
 
 (defn free
   "[:free local-memory]: also if that has been done before. What is exported in it goes on."

@@ -11,6 +11,12 @@
 (defn- unaligned? [state n]
   (not (zero? (rem (long n) (long (:page-size state))))))
 
+(defn- whole-pages
+  "A size as the machine maps it."
+  ^long [state size]
+  (let [page (long (:page-size state))]
+    (* page (quot (+ (long size) (dec page)) page))))
+
 ;; ---------------------------------------------------------------- addresses
 
 ;; A number would mean something in one process only, so a command has [name at]: `at`
@@ -26,7 +32,7 @@
                   (when-let [{:keys [memory base size open?]} (s/of-kind state name :local-memory)]
                     {:memory memory
                      :base (+ (long base) (long at))
-                     :room (- (long size) (long at))
+                     :room (- (whole-pages state size) (long at))
                      :open? open?}))))
 
 (defn- null? [a]
@@ -35,11 +41,15 @@
 (defn- unaligned-address? [state a]
   (unaligned? state (or (:number a) (:base a))))
 
-(defn- unusable?
-  "Whether n bytes at an address are not all of memory that the caller has."
+(defn- strange
+  "Why it is not said whether n bytes at an address can be had; nil if they can, or if that
+  is clear."
   [a n]
-  (and (:memory a)
-       (not (and (:open? a) (<= 0 (long (:base a))) (<= (long n) (long (:room a)))))))
+  (cond
+    (:number a) "what is at an address is not the model's to know"
+    (and (:memory a) (not (<= 0 (long (:base a)) (+ (long (:base a)) (long n))
+                              (+ (long (:base a)) (long (:room a))))))
+    "what is beside the memory is not the model's to know"))
 
 (defn- overlapping?
   "Whether a live export segment has a part of this memory, but not exactly it."
@@ -76,10 +86,10 @@
          :rsm/bad-addr (null? a)
          :rsm/bad-length (<= size 0)
          :rsm/bad-mem-alignment (or (unaligned? state size)
-                                    (and own? (unaligned-address? state a)))
-         :rsm/bad-addr (unusable? a size)]
+                                    (and own? (unaligned-address? state a)))]
         (cond
-          (:number a) (unspecified state "what is at an address is not the model's to know")
+          (strange a size) (unspecified state (strange a size))
+          (and own? (not (:open? a))) (failed state op :rsm/bad-addr)
           (and own? (overlapping? state a size)) (unspecified state "a part of it is exported already")
           :else
           (let [[state memory] (if own? [state (:memory a)] (s/add-memory state))]
@@ -219,8 +229,8 @@
         (cond
           (= [(:memory a) (:base a)] [(:memory ex) (:base ex)]) (ok state)
           (unaligned-address? state a) (failed state op :rsm/bad-addr)
-          (:number a) (unspecified state "what is at an address is not the model's to know")
-          (unusable? a length) (failed state op :rsm/bad-addr)
+          (strange a length) (unspecified state (strange a length))
+          (not (:open? a)) (failed state op :rsm/bad-addr)
           (seq (s/all state :export #(and (s/alive? %) (= (:memory a) (:memory %)))))
           (unspecified state "the new memory is exported already")
           :else (ok (s/change state (:id ex) assoc :memory (:memory a) :base (:base a))))))))
