@@ -92,6 +92,11 @@
     :float (float-array values)
     :double (double-array values)))
 
+(defn- place?
+  "Whether an :address is [local-memory offset]."
+  [x]
+  (and (vector? x) (keyword? (first x))))
+
 (defn- address-of [env [name at]]
   (some-> (env name) rsm/address (+ at)))
 
@@ -99,7 +104,7 @@
   (if-not (map? opts)
     opts
     (cond-> opts
-      (vector? (:address opts)) (update :address #(address-of env %))
+      (place? (:address opts)) (update :address #(address-of env %))
       (keyword? (:segment-id opts)) (update :segment-id #(some-> (env %) rsm/segment-id))
       (keyword? (:memory opts)) (update :memory env))))
 
@@ -270,7 +275,7 @@
 
 ;; ---------------------------------------------------------------------- telling it
 
-(defn- symbol-of [x] (symbol (name x)))
+(defn- symbol-of [x] (if (keyword? x) (symbol (name x)) x))
 
 (defn- code-of-local [type x]
   (cond (vector? x) (list (symbol (str (name type) "-array"))
@@ -282,7 +287,7 @@
   (if-not (map? opts)
     opts
     (cond-> opts
-      (vector? (:address opts)) (update :address (fn [[l at]] (list '+ (list 'rsm/address (symbol-of l)) at)))
+      (place? (:address opts)) (update :address (fn [[l at]] (list '+ (list 'rsm/address (symbol-of l)) at)))
       (keyword? (:segment-id opts)) (update :segment-id #(list 'rsm/segment-id (symbol-of %)))
       (keyword? (:memory opts)) (update :memory symbol-of))))
 

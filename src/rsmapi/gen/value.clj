@@ -64,6 +64,7 @@
   (let [page (page-of place), size (size-of place)]
     (gen/frequency
      [[8 (offset place)]
+      [1 (gen/choose 0 page)]
       [4 (near [page size (- size page) (- page) (quot size 2)
                 (- Long/MAX_VALUE page) (- Long/MAX_VALUE size)])]
       ;; on a page border, where nothing but the sum is wrong
