@@ -197,7 +197,8 @@
       (let [value (call op (doall (map #(real-argument env %1 %2) kinds args)))]
         (if name
           [(assoc env name value) {:ok name}]
-          [env {:ok (data env value)}]))
+          ;; a value that is a handle, or has some, is one that the command names
+          [env {:ok (data (select-keys env (flatten args)) value)}]))
       (catch RsmException e
         [env {:error (ex-data e)}])
       (catch Throwable t

@@ -247,6 +247,10 @@
   (let [base (+ 0x600000 (* 4 (rand-int 0x1F000000)))]
     [base (+ 1 base) (+ 2 base)]))
 
+(def ^:private controllers
+  "Two nodes of one interconnect, and the same node by three ways."
+  [["loopback"] ["shm0" {:node 0}] ["shm0" {:node 1}] ["shm1" {:node 0}]])
+
 (defn- find-disagreement
   "Plays up to n sequences and returns what quick-check says, with :played, how many commands
   were, and :known, how often which known disagreement was met. Shrinking ends after so many
@@ -266,7 +270,7 @@
                        (reset! deadline (+ (System/nanoTime) (long (* shrinking-seconds 1e9)))))
                      agree?)))
         commands (rsm-gen/commands (merge {:state state :ops (disj player/ops :same?) :max-length 60
-                                           :segment-ids ids}
+                                           :segment-ids ids :controllers controllers}
                                           opts))]
     (merge (tc/quick-check n (prop/for-all* [(gen/scale #(+ 20 %) commands)] agree?)
                            :seed seed :max-size 40)

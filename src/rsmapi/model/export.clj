@@ -32,6 +32,7 @@
                   (when-let [{:keys [memory base size open?]} (s/of-kind state name :local-memory)]
                     {:memory memory
                      :base (+ (long base) (long at))
+                     :size (- (long size) (long at))
                      :room (- (whole-pages state size) (long at))
                      :open? open?}))))
 
@@ -212,7 +213,7 @@
   (if (contains? opts :memory)
     (let [a (when (or (nil? at) (args/int64? at))
               (address state [memory (args/int64 at 0)]))]
-      [a (or length (:room a))])
+      [a (or length (:size a))])
     [(address state (:address opts)) length]))
 
 (defn rebind
@@ -222,18 +223,19 @@
         ex (open-export state x)
         [a length] (rebind-target state opts)]
     (checked state op [:rsm/bad-seg-hndl (nil? ex)]
-      (args/with-typed state op opts #{:address :length :memory :at}
-        [:rsm/bad-addr (or (nil? a) (null? a))
-         :rsm/rebind-not-allowed (not (:allow-rebind? ex))
-         :rsm/bad-length (not= length (:size ex))]
-        (cond
-          (= [(:memory a) (:base a)] [(:memory ex) (:base ex)]) (ok state)
-          (unaligned-address? state a) (failed state op :rsm/bad-addr)
-          (strange a length) (unspecified state (strange a length))
-          (not (:open? a)) (failed state op :rsm/bad-addr)
-          (seq (s/all state :export #(and (s/alive? %) (= (:memory a) (:memory %)))))
-          (unspecified state "the new memory is exported already")
-          :else (ok (s/change state (:id ex) assoc :memory (:memory a) :base (:base a))))))))
+      (if (false? (:open? a))
+        (unspecified state "the new memory has ended")
+        (args/with-typed state op opts #{:address :length :memory :at}
+          [:rsm/bad-addr (or (nil? a) (null? a))
+           :rsm/rebind-not-allowed (not (:allow-rebind? ex))
+           :rsm/bad-length (not= length (:size ex))]
+          (cond
+            (= [(:memory a) (:base a)] [(:memory ex) (:base ex)]) (ok state)
+            (unaligned-address? state a) (failed state op :rsm/bad-addr)
+            (strange a length) (unspecified state (strange a length))
+            (seq (s/all state :export #(and (s/alive? %) (= (:memory a) (:memory %)))))
+            (unspecified state "the new memory is exported already")
+            :else (ok (s/change state (:id ex) assoc :memory (:memory a) :base (:base a)))))))))
 
 ;; --------------------------------------------------------------- questions
 

@@ -27,50 +27,54 @@
   "[:signal-post segment opts?]: from an import segment one event for the exporter's, from an
   export segment one for each importer's."
   [state x & [opts]]
-  (let [h (open-segment state x)
-        targets (if (= :export (:kind h))
-                  (map :id (s/importers state (:id h)))
-                  [(:export h)])]
-    (checked state :signal-post
-      [:rsm/bad-seg-hndl (nil? h)
-       :rsm/conn-aborted (:aborted? h)]
-      (ok (reduce #(post-to %1 %2 (:no-accumulate opts)) state targets)))))
+  (s/unless-mapping state x
+    (let [h (open-segment state x)
+          targets (if (= :export (:kind h))
+                    (map :id (s/importers state (:id h)))
+                    [(:export h)])]
+      (checked state :signal-post
+        [:rsm/bad-seg-hndl (nil? h)
+         :rsm/conn-aborted (:aborted? h)]
+        (ok (reduce #(post-to %1 %2 (:no-accumulate opts)) state targets))))))
 
 (defn signal-wait
   "[:signal-wait segment opts?]: takes one event. Where there is none, and the call would
   wait, the model says nothing: somebody else would have to do something first."
   [state x & [opts]]
-  (let [h (open-segment state x)
-        events (long (:events h 0))]
-    (cond
-      (pos? events) (ok (s/change state (:id h) update :events dec))
-      (and h (not (:aborted? h)) (neg? (long (:timeout-ms opts -1))))
-      (unspecified state "it waits for an event")
-      :else
-      (checked state :signal-wait
-        [:rsm/bad-seg-hndl (nil? h)
-         :rsm/conn-aborted (:aborted? h)
-         :rsm/timeout true]
-        (ok state)))))
+  (s/unless-mapping state x
+    (let [h (open-segment state x)
+          events (long (:events h 0))]
+      (cond
+        (pos? events) (ok (s/change state (:id h) update :events dec))
+        (and h (not (:aborted? h)) (neg? (long (:timeout-ms opts -1))))
+        (unspecified state "it waits for an event")
+        :else
+        (checked state :signal-wait
+          [:rsm/bad-seg-hndl (nil? h)
+           :rsm/conn-aborted (:aborted? h)
+           :rsm/timeout true]
+          (ok state))))))
 
 ;; --------------------------------------------------------- poll descriptors
 
 (defn get-pollfd
   "[:get-pollfd name segment]"
   [state name x]
-  (let [h (open-segment state x)]
-    (checked state :get-pollfd [:rsm/bad-seg-hndl (nil? h)]
-      (ok (-> state
-              (s/change (:id h) update :pollfds inc)
-              (s/add-named name {:kind :pollfd :segment (:id h)}))
-          name))))
+  (s/unless-mapping state x
+    (let [h (open-segment state x)]
+      (checked state :get-pollfd [:rsm/bad-seg-hndl (nil? h)]
+        (ok (-> state
+                (s/change (:id h) update :pollfds inc)
+                (s/add-named name {:kind :pollfd :segment (:id h)}))
+            name)))))
 
 (defn release-pollfd
   "[:release-pollfd segment]: with no reference left, nothing."
   [state x]
-  (let [h (open-segment state x)]
-    (checked state :release-pollfd [:rsm/bad-seg-hndl (nil? h)]
-      (ok (s/change state (:id h) update :pollfds #(max 0 (dec (long %))))))))
+  (s/unless-mapping state x
+    (let [h (open-segment state x)]
+      (checked state :release-pollfd [:rsm/bad-seg-hndl (nil? h)]
+        (ok (s/change state (:id h) update :pollfds #(max 0 (dec (long %)))))))))
 
 (defn- pollable?
   "Whether it is said what polling for this segment gives: not so when it has ended, when

@@ -58,6 +58,21 @@
       :mapping (object state (:import h))
       nil)))
 
+(defn mapping?
+  "Whether a name stands for a mapping."
+  [state x]
+  (= :mapping (:kind (handle state x))))
+
+(def of-a-mapping
+  "it is not said whether a mapping stands for its segment here")
+
+(defmacro unless-mapping
+  "The body's result; unspecified if x is a mapping where a segment is asked for."
+  [state x & body]
+  `(if (mapping? ~state ~x)
+     [~state {:unspecified of-a-mapping}]
+     (do ~@body)))
+
 (defn segment
   "The export or import segment that a name stands for."
   [state x]

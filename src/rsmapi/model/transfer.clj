@@ -128,6 +128,7 @@
   "Why nobody says what a transfer does; nil if it is said."
   [state im local]
   (cond
+    (nil? im) s/of-a-mapping
     (zero? (long (:perm im))) "an implicit mapping without any right"
     (and local (not (and (= :localmem (:kind (:object local))) (not (:open? (:object local)))))
          (not (usable? state local)))
@@ -137,7 +138,7 @@
   "Puts or gets, when nothing objects. effect gives [state value]."
   [state op x {:keys [local offset n index] :as t} effect]
   (let [im (open-import state x)]
-    (checked state op [:rsm/bad-seg-hndl (nil? im)]
+    (checked state op [:rsm/bad-seg-hndl (and (nil? im) (not (s/mapping? state x)))]
       (if-let [why (unclear state im local)]
         (unspecified state why)
         (let [implicit? (= :implicit (:mode im))
@@ -237,7 +238,7 @@
           im (open-import state segment)]
       (checked state op
         [:rsm/bad-sgio (not (and (map? request) (sequential? iovec)))
-         :rsm/bad-seg-hndl (nil? im)
+         :rsm/bad-seg-hndl (and (nil? im) (not (s/mapping? state segment)))
          :rsm/bad-sgio (not (<= 1 (count iovec) 16))]
         (if-let [why (some #(unclear state im (local-side state (:local %))) iovec)]
           (unspecified state why)
@@ -259,13 +260,14 @@
 (defn init-barrier
   "[:init-barrier name import]: the latest is the one that put and get use."
   [state name x]
-  (let [im (open-import state x)]
-    (checked state :init-barrier [:rsm/bad-seg-hndl (nil? im)]
-      (let [[state id] (s/add state {:kind :barrier :import (:id im) :state :closed})]
-        (ok (-> state
-                (s/bind name id)
-                (s/change (:id im) assoc :barrier id))
-            name)))))
+  (s/unless-mapping state x
+    (let [im (open-import state x)]
+      (checked state :init-barrier [:rsm/bad-seg-hndl (nil? im)]
+        (let [[state id] (s/add state {:kind :barrier :import (:id im) :state :closed})]
+          (ok (-> state
+                  (s/bind name id)
+                  (s/change (:id im) assoc :barrier id))
+              name))))))
 
 (defn- with-barrier
   "The checks that all calls on a barrier begin with; then effect gets the barrier and its
@@ -315,18 +317,20 @@
 (defn set-barrier-mode
   "[:set-barrier-mode import mode]"
   [state x mode]
-  (let [im (open-import state x)]
-    (checked state :set-barrier-mode
-      [:rsm/bad-seg-hndl (nil? im)
-       :rsm/bad-mode (not (#{:implicit :explicit} mode))]
-      (ok (s/change state (:id im) assoc :mode mode)))))
+  (s/unless-mapping state x
+    (let [im (open-import state x)]
+      (checked state :set-barrier-mode
+        [:rsm/bad-seg-hndl (nil? im)
+         :rsm/bad-mode (not (#{:implicit :explicit} mode))]
+        (ok (s/change state (:id im) assoc :mode mode))))))
 
 (defn barrier-mode
   "[:barrier-mode import]"
   [state x]
-  (let [im (open-import state x)]
-    (checked state :barrier-mode [:rsm/bad-seg-hndl (nil? im)]
-      (ok state (:mode im)))))
+  (s/unless-mapping state x
+    (let [im (open-import state x)]
+      (checked state :barrier-mode [:rsm/bad-seg-hndl (nil? im)]
+        (ok state (:mode im))))))
 
 ;; ------------------------------------------------------ local memory handles
 
@@ -336,15 +340,16 @@
   (let [op :create-localmemory-handle
         c (s/of-kind state x :controller)
         m (s/of-kind state memory :local-memory)
+        other? (and (nil? m) (s/handle state memory))
         offset (long (:offset opts 0))
         length (long (:length opts (- (long (:size m 0)) offset)))]
     (checked state op
-      [:rsm/bad-addr (nil? m)
+      [:rsm/bad-addr (and (nil? m) (not other?))
        :rsm/bad-addr (not (zero? (rem offset (long (:page-size state)))))
        :rsm/bad-ctlr-hndl (nil? c)]
       (cond
-        (or (not (:open? m)) (controller/released? c) (neg? offset))
-        (unspecified state "of memory or a controller that has ended, or before its start")
+        (or other? (not (:open? m)) (controller/released? c) (neg? offset))
+        (unspecified state "not of local memory, or what it is of has ended, or before its start")
         (or (<= length 0) (> offset (long (:size m))) (> length (- (long (:size m)) offset)))
         (failed state op :rsm/bad-length)
         :else
@@ -360,7 +365,9 @@
     (checked state :free-localmemory-handle
       [:rsm/bad-ctlr-hndl (nil? c)
        :rsm/bad-localmem-hndl (not (:open? h))]
-      (ok (s/change state (:id h) assoc :open? false)))))
+      (if (controller/released? c)
+        (unspecified state "the controller has ended")
+        (ok (s/change state (:id h) assoc :open? false))))))
 
 ;; ----------------------------------------------------------------- commands
 
