@@ -41,6 +41,7 @@
 
   rsmapi.gen generates commands that make sense in a state of the model."
   (:require [rsmapi.model.access :as access]
+            [rsmapi.model.barrier :as barrier]
             [rsmapi.model.controller :as controller]
             [rsmapi.model.error :as error]
             [rsmapi.model.export :as export]
@@ -124,6 +125,7 @@
     :same? same?}
    access/commands
    transfer/commands
+   barrier/commands
    signal/commands))
 
 (def commands

@@ -120,7 +120,7 @@
 (def acl-perm
   (gen/frequency
    [[3 (gen/elements [0600 0640 0400 0200 0666 0644 0060 0066 0 0624])]
-    [1 (gen/fmap (fn [[o g w]] (bit-or (bit-shift-left (long o) 6) (bit-shift-left (long g) 3) (long w)))
+    [1 (gen/fmap (fn [[o g w]] (+ (* 0100 (long o)) (* 010 (long g)) (long w)))
                  (gen/vector (gen/elements [6 4 2 0]) 3))]]))
 
 (def ^:private any-acl-perm
@@ -265,10 +265,9 @@
 
 (def contents
   (gen/let [size (size nil)
-            stretches (gen/vector (gen/tuple (gen/one-of [(gen/choose 0 (dec (long size)))
-                                                          (gen/elements [0 (dec (long size)) 4095])])
-                                             (gen/choose 1 32))
-                                  0 4)
+            at (gen/return (gen/one-of [(gen/choose 0 (dec (long size)))
+                                        (gen/elements [0 (dec (long size)) 4095])]))
+            stretches (gen/vector (gen/tuple at (gen/choose 1 32)) 0 4)
             data (apply gen/tuple
                         (for [[at n] stretches
                               :let [at (long at), n (min (long n) (- (long size) at))]]

@@ -126,6 +126,12 @@
 (defn open-import? [im]
   (= :connected (:state im)))
 
+(defn open-import
+  "The import segment of this name, if it has not been disconnected."
+  [state x]
+  (let [im (of-kind state x :import)]
+    (when (some-> im open-import?) im)))
+
 (defn alive?
   "Whether an export segment has not been destroyed."
   [ex]

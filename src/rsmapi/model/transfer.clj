@@ -1,6 +1,6 @@
 (ns ^:no-doc rsmapi.model.transfer
   "What goes through an import segment without a mapping of the caller's: put and get,
-  scatter-gather, barriers, modes, and local memory handles.
+  scatter-gather, and local memory handles.
 
   The local side of a transfer is a vector (of bytes, or of elements), or the name of a
   memory with an index in bytes."
@@ -16,12 +16,6 @@
 (set! *unchecked-math* :warn-on-boxed)
 
 ;; ----------------------------------------------------------------- the handle
-
-(defn- open-import
-  "The import segment of this name, if it has not been disconnected."
-  [state x]
-  (let [im (s/of-kind state x :import)]
-    (when (some-> im s/open-import?) im)))
 
 (defn- mapped-implicitly
   "An import segment that has no mapping gets one of all of it, with the connection's own
@@ -137,7 +131,7 @@
 (defn- transfer
   "Puts or gets, when nothing objects. effect gives [state value]."
   [state op x {:keys [local offset n index] :as t} effect]
-  (let [im (open-import state x)]
+  (let [im (s/open-import state x)]
     (checked state op [:rsm/bad-seg-hndl (and (nil? im) (not (s/mapping? state x)))]
       (if-let [why (unclear state im local)]
         (unspecified state why)
@@ -235,7 +229,7 @@
   [op bits]
   (fn [state request]
     (let [{:keys [segment iovec signal no-accumulate]} (when (map? request) request)
-          im (open-import state segment)]
+          im (s/open-import state segment)]
       (checked state op
         [:rsm/bad-sgio (not (and (map? request) (sequential? iovec)))
          :rsm/bad-seg-hndl (and (nil? im) (not (s/mapping? state segment)))
@@ -254,83 +248,6 @@
                                         :rsm/residual (- (count iovec) i)
                                         :rsm/entry i)}]
                   (recur state (inc i)))))))))))
-
-;; ----------------------------------------------------------------- barriers
-
-(defn init-barrier
-  "[:init-barrier name import]: the latest is the one that put and get use."
-  [state name x]
-  (s/unless-mapping state x
-    (let [im (open-import state x)]
-      (checked state :init-barrier [:rsm/bad-seg-hndl (nil? im)]
-        (let [[state id] (s/add state {:kind :barrier :import (:id im) :state :closed})]
-          (ok (-> state
-                  (s/bind name id)
-                  (s/change (:id im) assoc :barrier id))
-              name))))))
-
-(defn- with-barrier
-  "The checks that all calls on a barrier begin with; then effect gets the barrier and its
-  import segment."
-  [state op x open? effect]
-  (let [b (s/of-kind state x :barrier)
-        im (s/object state (:import b))]
-    (checked state op
-      [:rsm/bad-barrier-ptr (nil? b)
-       :rsm/barrier-uninitialized (= :destroyed (:state b))
-       :rsm/bad-seg-hndl (not (s/open-import? im))
-       :rsm/barrier-not-opened (and open? (not= :open (:state b)))]
-      (effect b im))))
-
-(defn open-barrier
-  "[:open-barrier barrier]"
-  [state x]
-  (with-barrier state :open-barrier x false
-    (fn [b _] (ok (s/change state (:id b) assoc :state :open)))))
-
-(defn order-barrier
-  "[:order-barrier barrier]"
-  [state x]
-  (with-barrier state :order-barrier x true
-    (fn [_ _] (ok state))))
-
-(defn close-barrier
-  "[:close-barrier barrier]: says whether the connection was there all the time since
-  connect; the barrier is closed in either case."
-  [state x]
-  (with-barrier state :close-barrier x true
-    (fn [b im]
-      (let [state (s/change state (:id b) assoc :state :closed)]
-        (if (:aborted? im)
-          (failed state :close-barrier :rsm/conn-aborted)
-          (ok state))))))
-
-(defn destroy-barrier
-  "[:destroy-barrier barrier]: the import segment is without one if it was the current one."
-  [state x]
-  (with-barrier state :destroy-barrier x false
-    (fn [b im]
-      (ok (-> state
-              (s/change (:id b) assoc :state :destroyed)
-              (cond-> (= (:id b) (:barrier im)) (s/change (:id im) assoc :barrier nil)))))))
-
-(defn set-barrier-mode
-  "[:set-barrier-mode import mode]"
-  [state x mode]
-  (s/unless-mapping state x
-    (let [im (open-import state x)]
-      (checked state :set-barrier-mode
-        [:rsm/bad-seg-hndl (nil? im)
-         :rsm/bad-mode (not (#{:implicit :explicit} mode))]
-        (ok (s/change state (:id im) assoc :mode mode))))))
-
-(defn barrier-mode
-  "[:barrier-mode import]"
-  [state x]
-  (s/unless-mapping state x
-    (let [im (open-import state x)]
-      (checked state :barrier-mode [:rsm/bad-seg-hndl (nil? im)]
-        (ok state (:mode im))))))
 
 ;; ------------------------------------------------------ local memory handles
 
@@ -378,13 +295,6 @@
          :putv (vector-transfer :putv args/write-bit)
          :getv (vector-transfer :getv args/read-bit)
          :put-signal put-signal
-         :init-barrier init-barrier
-         :open-barrier open-barrier
-         :order-barrier order-barrier
-         :close-barrier close-barrier
-         :destroy-barrier destroy-barrier
-         :set-barrier-mode set-barrier-mode
-         :barrier-mode barrier-mode
          :create-localmemory-handle create-localmemory-handle
          :free-localmemory-handle free-localmemory-handle}
         (mapcat (fn [[bits type]]
