@@ -74,6 +74,22 @@
                            (into-array String (map str args))))
       (throw (ex-info "javac failed" {:java (System/getProperty "java.version")})))))
 
+;; Where org.rsmapi.loopback.Rehearsal finds it.
+(def ^:private class-list "META-INF/rsmapi/classes")
+
+(defn- list-classes!
+  "Writes the names of all classes in `dir`, one a line, into a resource there."
+  [^File dir]
+  (let [root  (.toPath dir)
+        names (->> (file-seq dir)
+                   (map #(str (.relativize root (.toPath ^File %))))
+                   (filter #(str/ends-with? % ".class"))
+                   (map #(-> % (str/replace #"\.class$" "") (str/replace File/separator ".")))
+                   sort)
+        out   (io/file dir class-list)]
+    (io/make-parents out)
+    (spit out (str (str/join "\n" names) "\n"))))
+
 (defn compile-java
   "Compiles java-src into target/classes, unless nothing changed since the last
   time. A failure leaves no target/classes behind: tools.deps takes the folder's
@@ -87,6 +103,7 @@
           (b/delete {:path fresh})
           (.mkdirs (file fresh))
           (javac! (b/create-basis {:project "deps.edn"}) (file fresh) (java-files))
+          (list-classes! (file fresh))
           (b/delete {:path class-dir})
           (Files/move (.toPath (file fresh)) (.toPath (file class-dir))
                       (into-array CopyOption [StandardCopyOption/ATOMIC_MOVE]))

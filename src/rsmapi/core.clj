@@ -14,18 +14,26 @@
             (rsm/get-long m 0)))))
 
   Controllers   get-controller release-controller! with-controller
-                controller-attr node-id page-size
-  Export        create! destroy! publish! unpublish! republish! export!
+                controller-attr node-id page-size topology segment-id-range
+  Export        create! destroy! publish! unpublish! republish! rebind! export!
                 with-exported-segment  published? importers
   Import        connect! disconnect! with-imported-segment
                 connected? aborted?
   Mapping       map! unmap! check-map with-mapped-segment mapped? mapping
   Any segment   size segment-id address close!
   Own memory    allocate! free! with-local-memory
+                create-localmemory-handle! free-localmemory-handle!
+  Put and get   put! get! put8! get8 put16! get16 put32! get32 put64! get64
+                putv! getv! put-signal!  byte-order
+  Barriers      init-barrier! open-barrier! order-barrier! close-barrier!
+                destroy-barrier! with-barrier  barrier-mode set-barrier-mode!
+  Signals       signal-post! signal-wait! signal-wait-pollfd! get-pollfd!
+                release-pollfd! on-signal!
   Access        get-long put-long! and so on for byte, short, char, int, float and
                 double; -volatile, -acquire and -release! for ordered access;
-                compare-and-set-long! get-and-add-long! (and int); get-bytes
-                put-bytes! and so on for arrays; get-buffer! put-buffer! fill! copy!
+                compare-and-set-long! get-and-add-long! (and int, and with
+                -acquire! and -release!); get-bytes put-bytes! and so on for arrays;
+                get-buffer! put-buffer! fill! copy!; read-snapshot write-snapshot!
 
   Sizes, lengths and offsets are in bytes. Permissions are :read, :write, :rdwr or the
   RSMAPI's octal numbers 0400, 0200, 0600. Options are one map. Every failure is an
@@ -37,8 +45,15 @@
   (:require [clojure.core.protocols :as protocols]
             [rsmapi.impl.access :as access]
             [rsmapi.impl.args :as args])
-  (:import (org.rsmapi Controller ControllerAttributes AccessEntry ExportSegment ImportSegment
-                       LocalMemory Mapping Permission RsmError RsmException SegmentMemory)))
+  (:import (java.nio ByteOrder)
+           (java.nio.file Path)
+           (java.util.function Function)
+           (org.rsmapi Controller ControllerAttributes AccessEntry Barrier BarrierMode
+                       ExportSegment ImportSegment LocalMemory LocalMemoryHandle Mapping
+                       Permission PollFd RsmError RsmException ScatterGather Segment
+                       SegmentIdRange SegmentMemory Seqlock Topology Topology$ConnectionState
+                       Topology$LocalController Topology$RemoteController)
+           (org.rsmapi.clj Listener Move)))
 
 (set! *warn-on-reflection* true)
 (set! *unchecked-math* :warn-on-boxed)
@@ -82,8 +97,8 @@
            system property rsmapi.node or the environment variable RSMAPI_NODE says,
            or 0
 
-  Errors, in order: :rsm/bad-conf (no such node), :rsm/ctlr-not-present.
-  rsm_get_controller(3RSM)."
+  Errors, in order: :rsm/bad-conf (no such node), :rsm/ctlr-not-present,
+  :rsm/insufficient-resources. rsm_get_controller(3RSM)."
   (^Controller [name] (get-controller name nil))
   (^Controller [name opts]
    (let [op "get-controller"
@@ -154,9 +169,77 @@
   []
   (Controller/pageSize))
 
+(defn- keyword-of [^Enum e]
+  (keyword (.replace (.toLowerCase (.name e) java.util.Locale/ROOT) "_" "-")))
+
+(defn topology
+  "What can be reached from here, as a map:
+
+    {:node 0
+     :controllers [{:name \"shm0\" :hw-addr 0
+                    :peers [{:node 3 :controller \"shm0\" :hw-addr 3 :state :active}]}]}
+
+  :node is the local node. A controller is there if somebody on this machine uses it (shm
+  controllers; loopback is not listed), its peers are the nodes that others play. :state is
+  :down, :up, :active or :going-down; only :active can be used.
+
+  Errors: :rsm/bad-conf (the configured node is none).
+  rsm_get_interconnect_topology(3RSM)."
+  []
+  (let [^Topology t (Controller/topology)]
+    {:node (long (.nodeId t))
+     :controllers
+     (mapv (fn [^Topology$LocalController c]
+             {:name (.name c)
+              :hw-addr (.hardwareAddress c)
+              :peers (mapv (fn [^Topology$RemoteController r]
+                             {:node (long (.nodeId r))
+                              :controller (.controller r)
+                              :hw-addr (.hardwareAddress r)
+                              :state (keyword-of (.state r))})
+                           (.peers c))})
+           (.controllers t))}))
+
+(defn segment-id-range
+  "The segment ids that are reserved for an application, a string: {:base 0x600000 :length 16},
+  the first id and how many.
+
+  Options:
+    :file  the configuration file; default what the system property rsmapi.segmentid or the
+           environment variable RSMAPI_SEGMENTID says, or /etc/rsm/rsm.segmentid. Its lines
+           are `reserved <application id> <base, hexadecimal> <length, decimal>`
+
+  Errors, in order: :rsm/bad-addr (nil, not a string), :rsm/bad-conf (the file cannot be read,
+  or a line up to the application's is malformed), :rsm/bad-appid (no line for it).
+  rsm_get_segmentid_range(3RSM)."
+  ([application-id] (segment-id-range application-id nil))
+  ([application-id opts]
+   (let [op "segment-id-range"
+         {:keys [file]} (args/options opts #{:file} op)
+         text (fn ^String [x argument]
+                (if (string? x)
+                  x
+                  (throw (args/failure RsmError/BAD_ADDR op :argument argument :hint "give a string"))))
+         id (text application-id "application-id")
+         ^SegmentIdRange r (if (nil? file)
+                             (SegmentIdRange/of ^String id)
+                             (SegmentIdRange/of ^String id (args/path (text (str file) "file") op)))]
+     {:base (.base r) :length (.length r)})))
+
 ;; ------------------------------------------------------------------ export
 
-(def ^:private create-options #{:size :address :buffer :allow-rebind :dont-wait})
+(def ^:private create-options
+  #{:size :address :buffer :allow-rebind :dont-wait :prefault :lock :huge-pages})
+
+(defn- create-flags [op {:keys [allow-rebind dont-wait prefault lock huge-pages]}]
+  (reduce (fn [^long flags [on argument bit]]
+            (if (args/flag on op argument) (bit-or flags (long bit)) flags))
+          0
+          [[allow-rebind "allow-rebind" ExportSegment/ALLOW_REBIND]
+           [dont-wait "dont-wait" ExportSegment/CREATE_SEG_DONTWAIT]
+           [prefault "prefault" ExportSegment/PREFAULT]
+           [lock "lock" ExportSegment/LOCK]
+           [huge-pages "huge-pages" ExportSegment/HUGE_PAGES]]))
 
 (defn create!
   "Creates an export segment, which can then be published. Returns it.
@@ -173,18 +256,25 @@
     :allow-rebind  true: the memory may be exchanged later (RSM_ALLOW_REBIND)
     :dont-wait     true: fail rather than wait for resources (RSM_CREATE_SEG_DONTWAIT)
 
+  Beyond the original:
+    :prefault      true: enter all pages into the page table now, so that no first access
+                   has to
+    :lock          true: keep the memory from being swapped out, for as long as it is shared
+    :huge-pages    true: huge pages; size and address have to be multiples of 2 MiB or
+                   whatever this machine's are
+
   Errors, in order: :rsm/bad-ctlr-hndl, :rsm/ctlr-not-present (released), :rsm/bad-addr (nil
   or unusable memory), :rsm/bad-length, :rsm/bad-mem-alignment, :rsm/bad-length (more than
   the controller takes), :rsm/bad-addr (not mapped, a file mapped shared),
   :rsm/perm-denied (not writable), :rsm/bad-addr (not known to be the caller's),
-  :rsm/insufficient-mem, :rsm/insufficient-resources.
+  :rsm/insufficient-mem (also: it cannot be locked), :rsm/insufficient-resources (also: there
+  are no huge pages).
   rsm_memseg_export_create(3RSM)."
   ^ExportSegment [controller opts]
   (let [op "export-create"
         c (args/controller controller op)
-        {:keys [size address buffer allow-rebind dont-wait]} (args/options opts create-options op)
-        flags (int (bit-or (long (if (args/flag allow-rebind op "allow-rebind") ExportSegment/ALLOW_REBIND 0))
-                           (long (if (args/flag dont-wait op "dont-wait") ExportSegment/CREATE_SEG_DONTWAIT 0))))
+        {:keys [size address buffer] :as opts} (args/options opts create-options op)
+        flags (int (create-flags op opts))
         bytes #(args/integer size nil RsmError/BAD_LENGTH [op "size"])]
     (cond
       (some? buffer) (.exportCreate c (args/buffer buffer op) flags)
@@ -198,7 +288,9 @@
   "Destroys an export segment, unpublishing it first if it is published. Returns nil.
   Memory of the caller's own keeps its address and content.
 
-  Errors: :rsm/bad-seg-hndl (not an export segment, or destroyed already).
+  Errors, in order: :rsm/bad-seg-hndl (not an export segment, or destroyed already),
+  :rsm/pollfd-in-use, :rsm/insufficient-mem (there was none to move the caller's own content
+  to; call again).
   rsm_memseg_export_destroy(3RSM)."
   [segment]
   (.destroy (args/export-segment segment "export-destroy")))
@@ -252,6 +344,43 @@
         {:keys [acl]} (args/options opts #{:acl} op)]
     (.republish ex (args/acl acl op))))
 
+(defn rebind!
+  "Takes other memory of the caller's, with what it contains, in the place of a segment's
+  present memory. Importers stay connected and mapped, and see the new content at the same
+  address; while the call runs, what they see is undefined. Memory of the caller's own that
+  is given up keeps its address and content. Returns nil.
+
+  Options, one of
+    :memory   memory from allocate!; with :at, where in it, in bytes, default 0
+    :address  such memory by its address; with :length, in bytes
+    :buffer   a direct java.nio.ByteBuffer, from its position to its limit
+
+  The length has to be the segment's. Access to the segment through this library waits
+  meanwhile; nobody may write to the new memory otherwise.
+
+  Errors, in order: :rsm/bad-seg-hndl, :rsm/bad-addr (nil), :rsm/rebind-not-allowed (not
+  created with :allow-rebind), :rsm/bad-length, :rsm/bad-addr (not at a page, not mapped, a
+  file mapped shared), :rsm/perm-denied (not writable), :rsm/bad-addr (not known to be the
+  caller's, or in use by another segment or mapping), :rsm/rebind-not-allowed (published, and
+  another segment is exported over the same memory), :rsm/insufficient-mem,
+  :rsm/insufficient-resources. The present memory once more is no error, and nothing is done.
+  rsm_memseg_export_rebind(3RSM)."
+  [segment opts]
+  (let [op "export-rebind"
+        ex (args/export-segment segment op)
+        {:keys [memory at address length buffer]}
+        (args/options opts #{:memory :at :address :length :buffer} op)
+        size (.size ex)]
+    (cond
+      (some? buffer) (.rebind ex (args/buffer buffer op))
+      (some? memory) (.rebind ex
+                              (unchecked-add (.address (args/local-memory memory op))
+                                             (args/integer at 0 RsmError/BAD_ADDR [op "at"]))
+                              (args/integer length size RsmError/BAD_LENGTH [op "length"]))
+      :else (.rebind ex
+                     (args/integer address 0 RsmError/BAD_ADDR [op "address"])
+                     (args/integer length size RsmError/BAD_LENGTH [op "length"])))))
+
 (defn export!
   "create! and publish! in one: returns the published segment. Options are those of both.
   If publishing fails, nothing is left; the errors are those of both."
@@ -295,6 +424,8 @@
                  listed node gets it, and nothing can be mapped with it
     :timeout-ms  how long to wait for the exporter's answer, which takes microseconds unless
                  it is stopped; default 5000
+    :barrier     whether to initialise a barrier at once, so that put! and get! work as they
+                 are; default true. The original does not
 
   Errors, in order: :rsm/bad-ctlr-hndl, :rsm/ctlr-not-present (released), :rsm/perm-denied
   (not a permission), :rsm/bad-segid (not 32 bits), :rsm/bad-args-errors (a negative
@@ -307,19 +438,23 @@
   ^ImportSegment [controller opts]
   (let [op "import-connect"
         c (args/controller controller op)
-        {:keys [node segment-id perm timeout-ms]}
-        (args/options opts #{:node :segment-id :perm :timeout-ms} op)]
-    (.importConnect c
-                    (int (args/int32 (args/integer node (.nodeId c) RsmError/REMOTE_NODE_UNREACHABLE [op "node"]) -1))
-                    (args/integer segment-id nil RsmError/BAD_SEGID [op "segment-id"])
-                    (int (args/perm perm 0600 RsmError/PERM_DENIED op))
-                    (args/duration timeout-ms 5000 op))))
+        {:keys [node segment-id perm timeout-ms barrier]}
+        (args/options opts #{:node :segment-id :perm :timeout-ms :barrier} op)
+        barrier? (or (nil? barrier) (args/flag barrier op "barrier"))
+        im (.importConnect c
+                           (int (args/int32 (args/integer node (.nodeId c) RsmError/REMOTE_NODE_UNREACHABLE [op "node"]) -1))
+                           (args/integer segment-id nil RsmError/BAD_SEGID [op "segment-id"])
+                           (int (args/perm perm 0600 RsmError/PERM_DENIED op))
+                           (args/duration timeout-ms 5000 op))]
+    (when barrier?
+      (.initBarrier im))
+    im))
 
 (defn disconnect!
-  "Ends a connection. Returns nil.
+  "Ends a connection, and the mapping that put! or get! may have made. Returns nil.
 
   Errors, in order: :rsm/bad-seg-hndl (not an import segment, or disconnected already),
-  :rsm/seg-still-mapped.
+  :rsm/seg-still-mapped (by map!), :rsm/pollfd-in-use.
   rsm_memseg_import_disconnect(3RSM)."
   [segment]
   (.disconnect (args/import-segment segment "import-disconnect")))
@@ -435,7 +570,7 @@
   (opened "with-mapped-segment" sym `Mapping `(map! ~segment ~opts) body))
 
 (defn mapping
-  "The current mapping of an import segment, or nil."
+  "The current mapping of an import segment, made by map! or by put! and get!, or nil."
   [segment]
   (.mapping (args/import-segment segment "mapping")))
 
@@ -469,6 +604,464 @@
   [[sym bytes] & body]
   (opened "with-local-memory" sym `LocalMemory `(allocate! ~bytes) body))
 
+;; ------------------------------------------------------------- put and get
+
+(defn put!
+  "Writes bytes to an import segment, at offset in bytes from the start of the segment, and
+  returns nil. The source is a byte array, a java.nio.ByteBuffer (from its position to its
+  limit, where the position is then) or memory: local memory, an export segment, a mapping.
+  index and count say which bytes of an array or a memory; without them it is all.
+
+  A segment that is not mapped gets mapped, as a whole and with the connection's permission,
+  until unmap! or disconnect!; of one that map! has mapped, only the mapped part can be
+  reached.
+
+  When it returns, in the barrier mode :implicit, the data is in the exporter's memory. In
+  the mode :explicit, close-barrier! tells.
+
+  Errors, in order: :rsm/bad-seg-hndl, :rsm/bad-addr (not usable as source),
+  :rsm/bad-mem-alignment (in put16! and the like: the address of local memory, then the
+  offset), :rsm/conn-aborted (not mapped), :rsm/insufficient-resources, :rsm/bad-length,
+  :rsm/map-failed (it cannot be mapped), :rsm/perm-denied, :rsm/bad-offset (not wholly inside
+  the segment or its mapped part), :rsm/bad-length (not wholly inside the source),
+  :rsm/barrier-uninitialized, :rsm/conn-aborted.
+  rsm_memseg_import_put(3RSM)."
+  ([segment offset source] (Move/put segment offset source nil nil))
+  ([segment offset source index count]
+   (Move/put segment offset source (args/given index) (args/given count))))
+
+(defn get!
+  "Reads bytes of an import segment from offset on, in bytes from the start of the segment,
+  into the target, and returns that: a byte array, a java.nio.ByteBuffer (from its position
+  to its limit, where the position is then) or memory. index and count say which bytes of an
+  array or a memory; without them it is all.
+
+  For mapping, barriers and errors see put!.
+  rsm_memseg_import_get(3RSM)."
+  ([segment offset target] (Move/get segment offset target nil nil))
+  ([segment offset target index count]
+   (Move/get segment offset target (args/given index) (args/given count))))
+
+(defn put8!
+  "Writes 8-bit elements to an import segment, at offset in bytes from its start, and
+  returns nil. The source is an integer (-128 to 255), a sequence of integers,
+  a byte array, or memory. index and count say which elements
+  of an array; of a memory, index is in bytes and count in elements.
+
+  For mapping, barriers and errors see put!; an integer that does not fit is
+  :rsm/bad-args-errors.
+  rsm_memseg_import_put8(3RSM)."
+  ([segment offset source] (Move/put 8 segment offset source nil nil))
+  ([segment offset source index count]
+   (Move/put 8 segment offset source (args/given index) (args/given count))))
+
+(defn get8
+  "Reads 8-bit elements of an import segment from offset on, in bytes from its start, and
+  returns what they are in: a new byte array, if target is how many, or the target itself,
+  a byte array or memory. index and count say which
+  elements of an array; of a memory, index is in bytes and count in elements.
+
+  For mapping, barriers and errors see put!.
+  rsm_memseg_import_get8(3RSM)."
+  ([segment offset target] (Move/get 8 segment offset target nil nil))
+  ([segment offset target index count]
+   (Move/get 8 segment offset target (args/given index) (args/given count))))
+
+(defn put16!
+  "Writes 16-bit elements to an import segment, at offset in bytes from its start, a multiple of 2, and
+  returns nil. The source is an integer (-32768 to 65535), a sequence of integers,
+  a short or char array, or memory. They are swapped if the
+  exporter's machine has another byte order. index and count say which elements
+  of an array; of a memory, index is in bytes and count in elements.
+
+  For mapping, barriers and errors see put!; an integer that does not fit is
+  :rsm/bad-args-errors.
+  rsm_memseg_import_put16(3RSM)."
+  ([segment offset source] (Move/put 16 segment offset source nil nil))
+  ([segment offset source index count]
+   (Move/put 16 segment offset source (args/given index) (args/given count))))
+
+(defn get16
+  "Reads 16-bit elements of an import segment from offset on, in bytes from its start, a multiple of 2, and
+  returns what they are in: a new short array, if target is how many, or the target itself,
+  a short or char array or memory. They are swapped if the
+  exporter's machine has another byte order. index and count say which
+  elements of an array; of a memory, index is in bytes and count in elements.
+
+  For mapping, barriers and errors see put!.
+  rsm_memseg_import_get16(3RSM)."
+  ([segment offset target] (Move/get 16 segment offset target nil nil))
+  ([segment offset target index count]
+   (Move/get 16 segment offset target (args/given index) (args/given count))))
+
+(defn put32!
+  "Writes 32-bit elements to an import segment, at offset in bytes from its start, a multiple of 4, and
+  returns nil. The source is an integer (-2^31 to 2^32-1), a sequence of integers,
+  an int or float array, or memory. They are swapped if the
+  exporter's machine has another byte order. index and count say which elements
+  of an array; of a memory, index is in bytes and count in elements.
+
+  For mapping, barriers and errors see put!; an integer that does not fit is
+  :rsm/bad-args-errors.
+  rsm_memseg_import_put32(3RSM)."
+  ([segment offset source] (Move/put 32 segment offset source nil nil))
+  ([segment offset source index count]
+   (Move/put 32 segment offset source (args/given index) (args/given count))))
+
+(defn get32
+  "Reads 32-bit elements of an import segment from offset on, in bytes from its start, a multiple of 4, and
+  returns what they are in: a new int array, if target is how many, or the target itself,
+  an int or float array or memory. They are swapped if the
+  exporter's machine has another byte order. index and count say which
+  elements of an array; of a memory, index is in bytes and count in elements.
+
+  For mapping, barriers and errors see put!.
+  rsm_memseg_import_get32(3RSM)."
+  ([segment offset target] (Move/get 32 segment offset target nil nil))
+  ([segment offset target index count]
+   (Move/get 32 segment offset target (args/given index) (args/given count))))
+
+(defn put64!
+  "Writes 64-bit elements to an import segment, at offset in bytes from its start, a multiple of 8, and
+  returns nil. The source is an integer (-2^63 to 2^63-1), a sequence of integers,
+  a long or double array, or memory. They are swapped if the
+  exporter's machine has another byte order. index and count say which elements
+  of an array; of a memory, index is in bytes and count in elements.
+
+  For mapping, barriers and errors see put!; an integer that does not fit is
+  :rsm/bad-args-errors.
+  rsm_memseg_import_put64(3RSM)."
+  ([segment offset source] (Move/put 64 segment offset source nil nil))
+  ([segment offset source index count]
+   (Move/put 64 segment offset source (args/given index) (args/given count))))
+
+(defn get64
+  "Reads 64-bit elements of an import segment from offset on, in bytes from its start, a multiple of 8, and
+  returns what they are in: a new long array, if target is how many, or the target itself,
+  a long or double array or memory. They are swapped if the
+  exporter's machine has another byte order. index and count say which
+  elements of an array; of a memory, index is in bytes and count in elements.
+
+  For mapping, barriers and errors see put!.
+  rsm_memseg_import_get64(3RSM)."
+  ([segment offset target] (Move/get 64 segment offset target nil nil))
+  ([segment offset target index count]
+   (Move/get 64 segment offset target (args/given index) (args/given count))))
+
+(defn byte-order
+  "The byte order of the machine that exports an import segment: :little-endian or
+  :big-endian.
+
+  Errors: :rsm/bad-seg-hndl."
+  [segment]
+  (if (= ByteOrder/LITTLE_ENDIAN (.byteOrder (args/import-segment segment "byte-order")))
+    :little-endian
+    :big-endian))
+
+(defn putv!
+  "Writes up to 16 pieces to an import segment, one after the other. Returns {:residual 0}:
+  how many are left.
+
+    (putv! {:segment im
+            :iovec [{:local memory :local-offset 0 :remote-offset 4096 :length 100}
+                    {:local h :remote-offset 8192 :length 8}]
+            :signal true})
+
+  Request:
+    :segment        the import segment
+    :iovec          a vector of pieces. Of each, :local is a local memory handle, memory, a
+                    byte array, a java.nio.ByteBuffer (counted from its start) or the address
+                    of memory from allocate!; :length is in bytes; :local-offset and
+                    :remote-offset too, both default 0
+    :signal         true: then post one event (RSM_IMPLICIT_SIGPOST)
+    :no-accumulate  true: but not if there are events (RSM_SIGPOST_NO_ACCUMULATE)
+
+  No barrier is needed, and the barrier mode does not matter.
+
+  Errors, in order: :rsm/bad-sgio (not a request), :rsm/bad-seg-hndl, :rsm/bad-sgio (no piece,
+  more than 16, one that is none); then piece by piece, with :rsm/entry, its index, and
+  :rsm/residual, how many are left with it: :rsm/bad-localmem-hndl, :rsm/bad-addr, and those
+  of put! but for barriers; then those of signal-post!. What came before the piece stays
+  done.
+  rsm_memseg_import_putv(3RSM)."
+  [request]
+  {:residual (long (ImportSegment/putv (args/scatter-gather request "putv")))})
+
+(defn getv!
+  "Reads up to 16 pieces of an import segment, one after the other; see putv!.
+  rsm_memseg_import_getv(3RSM)."
+  [request]
+  {:residual (long (ImportSegment/getv (args/scatter-gather request "getv")))})
+
+(defn create-localmemory-handle!
+  "A handle for memory that putv! and getv! use often: local memory, an export segment, a
+  mapping, a direct java.nio.ByteBuffer (from its position to its limit), or the address of
+  memory from allocate!. It ends with free-localmemory-handle!.
+
+  Options:
+    :offset  where it starts in a memory, in bytes; default 0. A page has to start there
+    :length  in bytes; default the rest. Needed with an address
+
+  Errors, in order: :rsm/bad-ctlr-hndl (not a controller), :rsm/bad-addr (not usable, not at a
+  page), :rsm/ctlr-not-present (released), :rsm/bad-length.
+  rsm_create_localmemory_handle(3RSM)."
+  (^LocalMemoryHandle [controller memory] (create-localmemory-handle! controller memory nil))
+  (^LocalMemoryHandle [controller memory opts]
+   (let [op "create-localmemory-handle"
+         c (args/controller controller op)
+         {:keys [offset length]} (args/options opts #{:offset :length} op)
+         offset (args/integer offset 0 RsmError/BAD_ADDR [op "offset"])
+         bytes (fn [default] (args/integer length default RsmError/BAD_LENGTH [op "length"]))]
+     (cond
+       (instance? SegmentMemory memory)
+       (.createLocalMemoryHandle c ^SegmentMemory memory offset
+                                 (long (bytes (- (.size ^SegmentMemory memory) offset))))
+
+       (int? memory)
+       (.createLocalMemoryHandle c (unchecked-add (long memory) offset) (long (bytes nil)))
+
+       :else
+       (.createLocalMemoryHandle c (args/buffer memory op))))))
+
+(defn free-localmemory-handle!
+  "Frees a local memory handle; the memory stays. Returns nil.
+
+  Errors, in order: :rsm/bad-ctlr-hndl, :rsm/ctlr-not-present (released),
+  :rsm/bad-localmem-hndl (not one, or freed already).
+  rsm_free_localmemory_handle(3RSM)."
+  [controller handle]
+  (let [op "free-localmemory-handle"
+        c (args/controller controller op)]
+    (if (or (nil? handle) (instance? LocalMemoryHandle handle))
+      (.freeLocalMemoryHandle c handle)
+      (throw (args/failure RsmError/BAD_LOCALMEM_HNDL op :argument "handle" :handle handle)))))
+
+;; ---------------------------------------------------------------- barriers
+
+(defn init-barrier!
+  "Initialises a barrier for an import segment and returns it. It becomes the one that put!
+  and get! use in the mode :implicit; connect! has made the first.
+
+  Errors: :rsm/bad-seg-hndl.
+  rsm_memseg_import_init_barrier(3RSM)."
+  ^Barrier [segment]
+  (.initBarrier (args/import-segment segment "init-barrier")))
+
+(defn open-barrier!
+  "Opens a barrier, for what is done until close-barrier!. Returns nil. An open one starts
+  anew; that the exporter is gone is told by the close.
+
+  Errors, in order: :rsm/bad-barrier-ptr (not a barrier), :rsm/barrier-uninitialized
+  (destroyed), :rsm/bad-seg-hndl (disconnected).
+  rsm_memseg_import_open_barrier(3RSM)."
+  [barrier]
+  (.open (args/barrier barrier "open-barrier"))
+  nil)
+
+(defn order-barrier!
+  "What this thread has read and written before comes before what it reads and writes
+  afterwards, for everybody: a full fence. Returns nil.
+
+  Errors, in order: :rsm/bad-barrier-ptr, :rsm/barrier-uninitialized, :rsm/bad-seg-hndl,
+  :rsm/barrier-not-opened.
+  rsm_memseg_import_order_barrier(3RSM)."
+  [barrier]
+  (.order (args/barrier barrier "order-barrier")))
+
+(defn close-barrier!
+  "Closes a barrier. If it returns (nil), every access by this thread since the open, by put!
+  and get! or through a mapping, has reached the memory that was published when the segment
+  was connected. If not, some of it may be lost. Nobody is asked for that. A rebind! of the
+  exporter's is no failure.
+
+  Errors, in order: :rsm/bad-barrier-ptr, :rsm/barrier-uninitialized, :rsm/bad-seg-hndl,
+  :rsm/barrier-not-opened, :rsm/conn-aborted (the barrier is closed then).
+  rsm_memseg_import_close_barrier(3RSM)."
+  [barrier]
+  (.close (args/barrier barrier "close-barrier")))
+
+(defn destroy-barrier!
+  "Ends a barrier. If it is the one that put! and get! use, they have none then. Returns nil.
+
+  Errors, in order: :rsm/bad-barrier-ptr, :rsm/barrier-uninitialized (destroyed already).
+  rsm_memseg_import_destroy_barrier(3RSM)."
+  [barrier]
+  (.destroy (args/barrier barrier "destroy-barrier")))
+
+(defn ^:no-doc extra-barrier!
+  "A barrier beside the one that put! and get! use."
+  ^Barrier [segment]
+  (.extraBarrier (args/import-segment segment "init-barrier")))
+
+(defmacro with-barrier
+  "Evaluates body between the open and the close of a barrier of an import segment, bound to
+  sym, and destroys it. Returns the value of body if everything that it did has happened;
+  throws :rsm/conn-aborted if some of it may be lost.
+
+    (with-barrier [b im]
+      (put-long! m 0 1)
+      (order-barrier! b)
+      (put-long! m 8 2))"
+  [[sym segment] & body]
+  (when-not (simple-symbol? sym)
+    (throw (IllegalArgumentException. "with-barrier binds one symbol, as in [b im]")))
+  `(let [~(vary-meta sym assoc :tag `Barrier) (extra-barrier! ~segment)]
+     (try
+       (open-barrier! ~sym)
+       (let [result# (do ~@body)]
+         (close-barrier! ~sym)
+         result#)
+       (finally
+         (close! ~sym)))))
+
+(defn barrier-mode
+  "The barrier mode of an import segment: :implicit, as at first, where put! and get! see for
+  themselves that nothing is lost, or :explicit, where close-barrier! tells.
+
+  Errors: :rsm/bad-seg-hndl.
+  rsm_memseg_import_get_mode(3RSM)."
+  [segment]
+  (keyword-of (.getMode (args/import-segment segment "get-mode"))))
+
+(defn set-barrier-mode!
+  "Changes the barrier mode of an import segment to :implicit (1) or :explicit (0). Returns
+  nil.
+
+  Errors, in order: :rsm/bad-seg-hndl, :rsm/bad-mode.
+  rsm_memseg_import_set_mode(3RSM)."
+  [segment mode]
+  (.setMode (args/import-segment segment "set-mode") (args/barrier-mode mode)))
+
+;; ----------------------------------------------------------------- signals
+
+(defn- post-flags [opts op]
+  (let [{:keys [no-accumulate]} (args/options opts #{:no-accumulate} op)]
+    (int (if (args/flag no-accumulate op "no-accumulate") Segment/SIGPOST_NO_ACCUMULATE 0))))
+
+(defn signal-post!
+  "Posts one event, and returns nil: with an import segment, for the export segment, whatever
+  the permission; with an export segment, for each import segment that is connected to it,
+  which may be none. Events are counted: as many signal-wait! succeed as were posted.
+
+  Options:
+    :no-accumulate  true: who has events already gets none (RSM_SIGPOST_NO_ACCUMULATE)
+
+  Errors, in order: :rsm/bad-seg-hndl, :rsm/conn-aborted (an import segment),
+  :rsm/insufficient-resources (the counter is at its end).
+  rsm_intr_signal_post(3RSM)."
+  ([segment] (signal-post! segment nil))
+  ([segment opts]
+   (let [op "signal-post"
+         s (args/segment segment op)]
+     (.signalPost s (post-flags opts op)))))
+
+(defn put-signal!
+  "put!, and if that has succeeded signal-post! with these options. Returns nil.
+
+  Errors: those of put!, then those of signal-post!."
+  ([segment offset source] (put-signal! segment offset source nil))
+  ([segment offset source opts]
+   (let [flags (post-flags opts "signal-post")]
+     (put! segment offset source)
+     (.signalPost (args/import-segment segment "signal-post") flags))))
+
+(defn signal-wait!
+  "Waits for an event of a segment and takes it. Returns nil.
+
+  Options:
+    :timeout-ms  how long; 0 only looks. Negative or not given: for ever
+
+  Errors, in order: :rsm/bad-seg-hndl (also if the segment is ended meanwhile),
+  :rsm/conn-aborted (an import segment without events whose exporter is gone, also meanwhile),
+  :rsm/timeout, :rsm/interrupted.
+  rsm_intr_signal_wait(3RSM)."
+  ([segment] (signal-wait! segment nil))
+  ([segment opts]
+   (let [op "signal-wait"
+         s (args/segment segment op)
+         {:keys [timeout-ms]} (args/options opts #{:timeout-ms} op)]
+     (.signalWait s (args/timeout timeout-ms op)))))
+
+(defn get-pollfd!
+  "A descriptor to wait with for a segment and other things at once, one reference more; it
+  can be datafied, as {:fd n :events #{:in :rdnorm} ...}. It is for signal-wait-pollfd!, and
+  for poll and epoll in whatever library: it has input while the segment has events (of an
+  import segment also, for ever, when the exporter is gone). Do not read from it; take the
+  events by signal-wait! or signal-wait-pollfd!.
+
+  While there are references, the segment cannot be destroyed or disconnected, but by close!.
+
+  Errors: :rsm/bad-seg-hndl, :rsm/insufficient-resources.
+  rsm_memseg_get_pollfd(3RSM)."
+  ^PollFd [segment]
+  (.getPollfd (args/segment segment "get-pollfd")))
+
+(defn release-pollfd!
+  "Drops one reference to a segment's poll descriptor; without any it does nothing. Returns
+  nil.
+
+  Errors: :rsm/bad-seg-hndl.
+  rsm_memseg_release_pollfd(3RSM)."
+  [segment]
+  (.releasePollfd (args/segment segment "release-pollfd")))
+
+(defn signal-wait-pollfd!
+  "Waits until there is something for at least one of several descriptors: those of
+  get-pollfd!, and others as {:fd 5 :events #{:in}} (:in, :out, :pri). Of each segment with
+  events one is taken. Returns those with something, in order, each as
+
+    {:fd 5 :revents #{:in}}  or  {:fd 7 :segment im :revents #{:rdnorm}}
+
+  A segment that has ended, or whose exporter is gone, has :hup; for the others it is what
+  poll(2) says.
+
+  Options:
+    :timeout-ms  as in signal-wait!
+
+  Errors: :rsm/bad-args-errors, :rsm/insufficient-mem, :rsm/interrupted, :rsm/timeout.
+  rsm_intr_signal_wait_pollfd(3RSM)."
+  ([fds] (signal-wait-pollfd! fds nil))
+  ([fds opts]
+   (let [op "signal-wait-pollfd"
+         {:keys [timeout-ms]} (args/options opts #{:timeout-ms} op)
+         waited (if (sequential? fds)
+                  (mapv #(args/pollfd % op) fds)
+                  (throw (args/failure RsmError/BAD_ARGS_ERRORS op :argument "fds"
+                                       :hint "give a vector of descriptors")))]
+     (PollFd/await waited (args/timeout timeout-ms op))
+     (into []
+           (keep (fn [^PollFd p]
+                   (let [revents (args/poll-events (.revents p))]
+                     (when (seq revents)
+                       (cond-> {:fd (long (.fd p)) :revents revents}
+                         (.segment p) (assoc :segment (.segment p)))))))
+           waited))))
+
+(defn on-signal!
+  "Calls (f segment) for each event of a segment, one after the other, on a thread of its own,
+  until the segment is ended, its exporter is gone, or what this returns is closed: it is
+  java.lang.AutoCloseable. The events are taken, so nobody else should wait for them.
+
+  Options:
+    :on-end  a function of one argument, called last, on the same thread: with the error that
+             ended it (ex-data says which, as in :rsm/conn-aborted), with nil if it was
+             closed, or with what f threw
+
+  Errors: :rsm/bad-seg-hndl, :rsm/bad-args-errors (not a function)."
+  ([segment f] (on-signal! segment f nil))
+  ([segment f opts]
+   (let [op "on-signal"
+         s (args/segment segment op)
+         {:keys [on-end]} (args/options opts #{:on-end} op)]
+     (doseq [[x argument] [[f "f"] [(or on-end identity) "on-end"]]]
+       (when-not (ifn? x)
+         (throw (args/failure RsmError/BAD_ARGS_ERRORS op :argument argument :hint "give a function"))))
+     (Listener/start s
+                     (reify java.util.function.Consumer
+                       (accept [_ segment] (f segment)))
+                     (reify java.util.function.Consumer
+                       (accept [_ failure] (when on-end (on-end failure))))))))
+
 ;; ------------------------------------------------------------ any segment
 
 (defn size
@@ -500,24 +1093,93 @@
 
 (defn close!
   "Ends any handle of this library in the proper way, whatever its state: destroys an export
-  segment, unmaps and disconnects an import segment, unmaps a mapping, frees memory, drops
-  one reference to a controller. Returns nil; a second time does nothing.
+  segment, unmaps and disconnects an import segment (either also with poll descriptors in
+  use), unmaps a mapping, frees memory or its handle, destroys a barrier, drops one reference
+  to a controller, ends a listener of on-signal!. Returns nil; a second time does nothing.
 
   Errors: :rsm/bad-seg-hndl (not a handle)."
   [handle]
-  (if (or (instance? SegmentMemory handle)
-          (instance? ImportSegment handle)
-          (instance? Controller handle))
-    (.close ^java.lang.AutoCloseable handle)
-    (throw (args/failure RsmError/BAD_SEG_HNDL "close" :argument "handle"))))
+  (cond
+    (instance? Barrier handle) (when (.isInitialized ^Barrier handle)
+                                 (.destroy ^Barrier handle))
+    (or (instance? SegmentMemory handle)
+        (instance? ImportSegment handle)
+        (instance? Controller handle)
+        (instance? LocalMemoryHandle handle)
+        (instance? Listener handle)) (.close ^java.lang.AutoCloseable handle)
+    :else (throw (args/failure RsmError/BAD_SEG_HNDL "close" :argument "handle"))))
 
 ;; ----------------------------------------------------------- typed access
 
 (access/def-accessors)
 
+;; --------------------------------------------------------------- snapshots
+
+(defn read-snapshot
+  "Reads data that others write with write-snapshot! as a whole, never half-written: again
+  and again until nobody has written meanwhile. Readers hold up nobody.
+
+  A version, a long at a multiple of 8, goes with the data: even if nobody is writing, odd
+  while somebody is, and 2 more after each write.
+
+  Options:
+    :version     the offset of the version in bytes; default 0
+    :offset      where the data is, in bytes; default 8
+    :length      in bytes; default up to the end of the memory
+    :read        a function of the memory that is called instead, and whose value is
+                 returned. What it reads may be half-written, and then it is called again
+    :timeout-ms  how long to try; negative or not given: for ever
+
+  Returns the data as a byte array, or what :read returns.
+
+  Errors: those of get-bytes and get-long-acquire; :rsm/bad-offset (the data lies over the
+  version), :rsm/timeout (somebody is writing all the time, or has died while writing),
+  :rsm/interrupted. Beyond the original."
+  ([memory] (read-snapshot memory nil))
+  ([memory opts]
+   (let [op "read-snapshot"
+         m (args/memory memory op)
+         {:keys [version offset length read timeout-ms]}
+         (args/options opts #{:version :offset :length :read :timeout-ms} op)
+         version (args/integer version 0 RsmError/BAD_OFFSET [op "version"])
+         timeout (args/timeout timeout-ms op)]
+     (if (some? read)
+       (if (ifn? read)
+         (Seqlock/read m version (reify Function (apply [_ memory] (read memory))) timeout)
+         (throw (args/failure RsmError/BAD_ARGS_ERRORS op :argument "read" :hint "give a function")))
+       (let [offset (args/integer offset 8 RsmError/BAD_OFFSET [op "offset"])
+             length (args/integer length (max 0 (- (.size m) offset)) RsmError/BAD_LENGTH [op "length"])]
+         (Seqlock/read m version offset length timeout))))))
+
+(defn write-snapshot!
+  "Writes a byte array as a whole, for readers who use read-snapshot, after others who are
+  writing. Returns the new version.
+
+  Options:
+    :version     the offset of the version in bytes; default 0
+    :offset      where the data goes, in bytes; default 8
+    :timeout-ms  how long to wait for other writers; negative or not given: for ever
+
+  Errors: those of put-bytes! and compare-and-set-long!; :rsm/bad-offset (the data lies over
+  the version), :rsm/timeout (somebody has died while writing), :rsm/interrupted. Beyond the
+  original."
+  ([memory data] (write-snapshot! memory data nil))
+  ([memory data opts]
+   (let [op "write-snapshot"
+         m (args/memory memory op)
+         {:keys [version offset timeout-ms]} (args/options opts #{:version :offset :timeout-ms} op)]
+     (if (bytes? data)
+       (Seqlock/write m
+                      (args/integer version 0 RsmError/BAD_OFFSET [op "version"])
+                      (args/integer offset 8 RsmError/BAD_OFFSET [op "offset"])
+                      ^bytes data 0 (alength ^bytes data)
+                      (args/timeout timeout-ms op))
+       (throw (args/failure RsmError/BAD_ADDR op :argument "data" :data data :hint "give a byte array"))))))
+
 ;; ------------------------------------------------- printing, and as data
 
-(doseq [c [Controller ExportSegment ImportSegment Mapping LocalMemory]]
+(doseq [c [Controller ExportSegment ImportSegment Mapping LocalMemory LocalMemoryHandle Barrier
+           PollFd Listener]]
   (defmethod print-method c [x ^java.io.Writer w] (.write w (str x))))
 
 (defn- permission-keyword [^Permission p]
@@ -554,6 +1216,8 @@
      :perm (permission-keyword (.permission im))
      :size (.size im)
      :exporter {:pid (long (.exporterPid im)) :uid (long (.exporterUid im))}
+     :byte-order (byte-order im)
+     :barrier-mode (when (.isConnected im) (barrier-mode im))
      :mapping (some-> (.mapping im) protocols/datafy)})
 
   Mapping
@@ -563,9 +1227,28 @@
      :segment-id (.segmentId (.segment m))
      :perm (permission-keyword (.permission m))
      :attr (if (= (.attributes m) ImportSegment/MAP_FIXED) :fixed :none)
+     :implicit? (.isImplicit m)
      :offset (.offset m)
      :length (.size m)
      :address (.address m)})
+
+  LocalMemoryHandle
+  (datafy [h]
+    {:type :local-memory-handle :length (.length h) :open? (.isOpen h)})
+
+  Barrier
+  (datafy [b]
+    {:type :barrier
+     :state (cond (not (.isInitialized b)) :destroyed (.isOpen b) :open :else :closed)
+     :segment (.segment b)})
+
+  PollFd
+  (datafy [p]
+    {:type :pollfd
+     :fd (long (.fd p))
+     :events (args/poll-events (.events p))
+     :revents (args/poll-events (.revents p))
+     :segment (.segment p)})
 
   LocalMemory
   (datafy [m]

@@ -174,11 +174,50 @@
                    (expect! "the number over the other memory" n (rsm/get-long m 8))
                    (expect! "and nothing" 0 (code (rsm/put-long! m 8 0))))))
              (expect! "the number is gone" 0 (rsm/get-long mine 8))
-             (rsm/segment-id ex))))))])
+             (rsm/segment-id ex))))))
+   ;; put and get, barriers, signals with poll descriptors in use at the end, and a rebind
+   (fn [c n]
+     (let [ex (rsm/create! c {:size size :allow-rebind true})
+           id (rsm/publish! ex)
+           im (rsm/connect! c {:segment-id id})
+           p  (rsm/get-pollfd! im)
+           q  (rsm/get-pollfd! ex)]
+       (rsm/put64! im 8 n)
+       (rsm/with-barrier [b im]
+         (rsm/put-signal! im 16 (byte-array 8)))
+       (expect! "who has an event" [ex] (map :segment (rsm/signal-wait-pollfd! [p q] {:timeout-ms 10000})))
+       (expect! "no event in time" 42 (code (rsm/signal-wait! im {:timeout-ms 1})))
+       (rsm/with-local-memory [mine size]
+         (rsm/put-long! mine 8 (- (long n)))
+         (with-open [h (rsm/create-localmemory-handle! c mine)]
+           (rsm/getv! {:segment im :iovec [{:local h :local-offset 16 :remote-offset 8 :length 8}] :signal true}))
+         (expect! "the number" n (rsm/get-long mine 16))
+         (rsm/rebind! ex {:memory mine})
+         (expect! "the other memory's number" (- (long n)) (first (rsm/get64 im 8 1)))
+         (rsm/unpublish! ex)
+         (expect! "reading what was revoked" 40 (eventually (failure #(rsm/get64 im 8 1))))
+         (rsm/publish! ex)
+         (rsm/close! ex)
+         (rsm/close! im))
+       id))
+   ;; a listener that its exporter's end ends, and an importer that still is connected
+   (fn [c n]
+     (let [ex (rsm/export! c {:size page :prefault true :lock true})
+           id (rsm/segment-id ex)
+           im (rsm/connect! c {:segment-id id :perm :none})
+           heard (promise)
+           ended (promise)]
+       (rsm/on-signal! im (fn [_] (deliver heard n)) {:on-end (fn [e] (deliver ended (:rsm/code (ex-data e))))})
+       (rsm/signal-post! ex)
+       (expect! "the event" n (deref heard 30000 :none))
+       (rsm/close! ex)
+       (expect! "the end" 40 (deref ended 30000 :none))
+       (rsm/close! im)
+       id))])
 
 (def ^:private mixture
-  "The last two kinds take longer, and so come less often."
-  (mapv kinds-of-round [0 1 0 1 0 1 2 0 1 0 1 3]))
+  "All but the first two kinds take longer, and so come less often."
+  (mapv kinds-of-round [0 1 0 1 0 1 2 0 1 4 0 1 5 0 1 3]))
 
 (defn- rounds!
   "Does that many rounds. Returns the ids that were used."
@@ -322,7 +361,7 @@
         (swap! hogs pop)))
     (count @hogs)))
 
-(defn- with-free
+(defn with-free
   "Calls f while only so many descriptors can be opened."
   [free f]
   (hog! free)
@@ -397,6 +436,17 @@
                     (catch RsmException e
                       (select-keys (ex-data e) [:rsm/error :rsm/op :rsm/errno-name])))]
       [(create) (with-free 0 create) (create)])))
+
+;; Waiting in want of descriptors
+
+(defonce ^:private waiting-controller (delay (rsm/get-controller "loopback")))
+
+(defn connect-with-free
+  "The code of a connect while only so many descriptors can be opened."
+  [free id timeout-ms]
+  (let [c @waiting-controller]
+    (with-free free
+      #(code (rsm/close! (rsm/connect! c {:segment-id id :timeout-ms timeout-ms}))))))
 
 (defn- available-memory []
   (* 1024 (parse-long (second (re-find #"MemAvailable:\s+(\d+) kB" (child/proc "meminfo"))))))
@@ -611,6 +661,38 @@
                 ;; at connect-own it may be the exporter who has none to accept with
                 (is (contains? (if (= :connect-own step) #{0 31 42} #{0 31}) code)
                     (str step " with " free " free descriptors"))))))))))
+
+(deftest descriptors-run-out-while-waiting
+  (unless-rich "waiting without descriptors"
+    (let [exporter (start! :plain)
+          importer (start! :poor)]
+      (try
+        (let [id       (value exporter `(export-one!))
+              events   #(long (get (child/belongings (child/pid importer)) "anon_inode:[eventfd]" 0))
+              ;; nobody has waited in that process before: what waiting needs is needed for the first time
+              codes    (fn [frees timeout-ms]
+                         (mapv #(value importer `(connect-with-free ~% ~id ~timeout-ms)) frees))
+              ;; whether an importer waits for an exporter who is stopped until then, and the code
+              slowly   (fn [free]
+                         (child/signal! exporter "STOP")
+                         (let [idle   (events)
+                               ticket (child/send! importer `(connect-with-free ~free ~id 60000))
+                               waits? #(< (long idle) (long (events)))
+                               waits  (eventually (or (waits?) (when (realized? (:promise ticket)) :no)))]
+                           (child/signal! exporter "CONT")
+                           [(true? waits) (:ok (child/answer importer ticket 90000))]))]
+          (child/signal! exporter "STOP")
+          (is (= [31 31] (codes [0 1] 20000)) "there is none to connect with, or none to wait with")
+          (is (= [42 42] (codes [4 8] 100)) "enough to wait for an exporter who does not answer")
+          (child/signal! exporter "CONT")
+          (let [results (mapv slowly (range 10))]
+            (is (every? #{[false 31] [true 31] [true 0]} results) (str results))
+            (is (= [[false 31] [true 0]] [(first results) (peek results)]) (str results))
+            (is (some #{[true 31]} results) (str "one who has waited for the answer has none to take it: " results)))
+          (is (= 4 (value importer `(with-free 0 #(code (rsm/get-controller "nosuch"))))) "no such controller, as ever"))
+        (finally
+          (child/signal! exporter "CONT")
+          (run! child/stop! [exporter importer]))))))
 
 (deftest an-exporter-without-descriptors-waits-and-serves-again
   (unless-rich "exporter without descriptors"

@@ -5,6 +5,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.ServiceConfigurationError;
 import java.util.ServiceLoader;
 import org.rsmapi.loopback.LoopbackProvider;
 import org.rsmapi.mem.Reclaim;
@@ -41,7 +42,8 @@ public final class Controller implements AutoCloseable {
      *
      * @param name  {@code loopback}, {@code shm0} and so on, upper or lower case; null means {@code loopback}. A name without a
      *              number means unit 0
-     * @throws RsmException CTLR_NOT_PRESENT, BAD_CONF (the configured node is not one)
+     * @throws RsmException CTLR_NOT_PRESENT, BAD_CONF (the configured node is not one), INSUFFICIENT_RESOURCES (a class cannot be
+     *     loaded, for want of descriptors)
      */
     public static Controller get(String name) {
         return open(name, CONFIGURED_NODE);
@@ -51,7 +53,7 @@ public final class Controller implements AutoCloseable {
      * The controller of this name on which this caller plays a given node, one reference more.
      *
      * @param node  0 to 63
-     * @throws RsmException in this order: BAD_CONF (no such node), CTLR_NOT_PRESENT
+     * @throws RsmException in this order: BAD_CONF (no such node), CTLR_NOT_PRESENT, INSUFFICIENT_RESOURCES
      */
     public static Controller get(String name, int node) {
         if (node < 0 || node > MAX_NODE) {
@@ -90,11 +92,9 @@ public final class Controller implements AutoCloseable {
             if (found != null) {
                 return found;
             }
-            for (InterconnectProvider provider : ServiceLoader.load(InterconnectProvider.class)) {
-                found = provider.open(type, unit, node);
-                if (found != null) {
-                    return found;
-                }
+            found = findElsewhere(type, unit, node);
+            if (found != null) {
+                return found;
             }
         }
         throw RsmException.of(RsmError.CTLR_NOT_PRESENT, "get-controller")
@@ -102,8 +102,42 @@ public final class Controller implements AutoCloseable {
             .hint("there are loopback and shm0 to shm31");
     }
 
+    private static Interconnect findElsewhere(String type, int unit, int node) {
+        try {
+            for (InterconnectProvider provider : ServiceLoader.load(InterconnectProvider.class)) {
+                Interconnect found = provider.open(type, unit, node);
+                if (found != null) {
+                    return found;
+                }
+            }
+            return null;
+        } catch (ServiceConfigurationError e) {
+            throw RsmException.of(RsmError.CTLR_NOT_PRESENT, "get-controller").with("controller", type).causedBy(e)
+                .hint("it is not one of the library's own, and a provider of others on the class path cannot be loaded");
+        }
+    }
+
     private static int unit(String digits) {
         return digits.isEmpty() ? 0 : digits.length() > 9 ? -1 : Integer.parseInt(digits);
+    }
+
+    /**
+     * What can be reached from here (rsm_get_interconnect_topology(3RSM)).
+     *
+     * @throws RsmException BAD_CONF (the configured node is not one), CTLR_NOT_PRESENT (a provider of controllers on the class path
+     *     cannot be loaded)
+     */
+    public static Topology topology() {
+        List<Topology.LocalController> controllers = new ArrayList<>();
+        try {
+            for (InterconnectProvider provider : ServiceLoader.load(InterconnectProvider.class)) {
+                controllers.addAll(provider.controllers());
+            }
+        } catch (ServiceConfigurationError e) {
+            throw RsmException.of(RsmError.CTLR_NOT_PRESENT, "topology").causedBy(e)
+                .hint("a provider of other controllers on the class path cannot be loaded");
+        }
+        return new Topology(LoopbackProvider.configuredNode("topology"), List.copyOf(controllers));
     }
 
     /** The canonical name. */
@@ -179,13 +213,14 @@ public final class Controller implements AutoCloseable {
      * Creates an export segment of new memory.
      *
      * @param length  bytes, a multiple of the page size
-     * @param flags   {@link ExportSegment#ALLOW_REBIND} and {@link ExportSegment#CREATE_SEG_DONTWAIT}; other bits are ignored
-     * @throws RsmException BAD_LENGTH, BAD_MEM_ALIGNMENT, INSUFFICIENT_MEM, INSUFFICIENT_RESOURCES, CTLR_NOT_PRESENT
+     * @param flags   the constants of {@link ExportSegment}; other bits are ignored
+     * @throws RsmException in this order: CTLR_NOT_PRESENT, BAD_LENGTH, BAD_MEM_ALIGNMENT, INSUFFICIENT_MEM (also: it cannot be
+     *     locked), INSUFFICIENT_RESOURCES (also: there are no huge pages)
      */
     public ExportSegment exportCreate(long length, int flags) {
         Interconnect live = live("export-create");
-        ExportSegment.checkLength(live, 0, length);
-        return new ExportSegment(this, live.allocate(length), length, flags, null);
+        ExportSegment.checkLength(live, 0, length, flags);
+        return new ExportSegment(this, live.allocate(length, flags), length, flags, null);
     }
 
     /**
@@ -209,25 +244,34 @@ public final class Controller implements AutoCloseable {
         if (address == 0) {
             throw RsmException.of(RsmError.BAD_ADDR, "export-create").with("address", address);
         }
-        ExportSegment.checkLength(live, address, length);
-        LocalMemory memory = LocalMemory.containing(address, length);
-        LocalMemory.Part part = memory == null ? null : memory.occupy(address, length, true);
-        if (memory != null && part == null) {
-            Reclaim.collect(); // a mapping that was closed keeps its place until its object is gone
-            part = memory.occupy(address, length, true);
-        }
-        if (memory != null && part == null) {
-            throw RsmException.of(RsmError.BAD_ADDR, "export-create").with("address", address).with("length", length)
-                .hint("another segment or mapping lies over a part of this memory");
-        }
+        ExportSegment.checkLength(live, address, length, flags);
+        LocalMemory.Part part = occupied("export-create", address, length);
         try {
-            return new ExportSegment(this, live.adopt(address, length, part), length, flags, part);
+            return new ExportSegment(this, live.adopt(address, length, part, flags), length, flags, part);
         } catch (RuntimeException | Error e) {
             if (part != null) {
                 part.release();
             }
             throw e;
         }
+    }
+
+    /** Takes a range of local memory for a segment; null if it is not known to be of one. */
+    static LocalMemory.Part occupied(String op, long address, long length) {
+        LocalMemory memory = LocalMemory.containing(address, length);
+        if (memory == null) {
+            return null;
+        }
+        LocalMemory.Part part = memory.occupy(address, length, true);
+        if (part == null) {
+            Reclaim.collect(); // a mapping that was closed keeps its place until its object is gone
+            part = memory.occupy(address, length, true);
+        }
+        if (part == null) {
+            throw RsmException.of(RsmError.BAD_ADDR, op).with("address", address).with("length", length)
+                .hint("another segment or mapping lies over a part of this memory");
+        }
+        return part;
     }
 
     /**
@@ -240,9 +284,51 @@ public final class Controller implements AutoCloseable {
         if (buffer == null || !buffer.isDirect() || buffer.isReadOnly()) {
             throw RsmException.of(RsmError.BAD_ADDR, "export-create").hint("a writable direct ByteBuffer is needed");
         }
-        long address = com.sun.jna.Pointer.nativeValue(com.sun.jna.Native.getDirectBufferPointer(buffer)) + buffer.position();
-        ExportSegment.checkLength(live, address, buffer.remaining());
-        return new ExportSegment(this, live.adopt(address, buffer.remaining(), buffer), buffer.remaining(), flags, buffer);
+        long address = address(buffer);
+        ExportSegment.checkLength(live, address, buffer.remaining(), flags);
+        return new ExportSegment(this, live.adopt(address, buffer.remaining(), buffer, flags), buffer.remaining(), flags, buffer);
+    }
+
+    /** Where a direct buffer's position is. */
+    static long address(ByteBuffer buffer) {
+        return com.sun.jna.Pointer.nativeValue(com.sun.jna.Native.getDirectBufferPointer(buffer)) + buffer.position();
+    }
+
+    /**
+     * A handle for memory that getv and putv use often (rsm_create_localmemory_handle(3RSM)): a part of local memory, an export
+     * segment or a mapping.
+     *
+     * @param offset  in bytes; a page has to start there
+     * @param length  in bytes, at least 1
+     * @throws RsmException in this order: BAD_ADDR (null, not at a page), CTLR_NOT_PRESENT (released), BAD_LENGTH
+     */
+    public LocalMemoryHandle createLocalMemoryHandle(SegmentMemory memory, long offset, long length) {
+        return LocalMemoryHandle.of(this, memory, offset, length);
+    }
+
+    /** The same for memory from {@link LocalMemory#allocate}, by its address. */
+    public LocalMemoryHandle createLocalMemoryHandle(long address, long length) {
+        return LocalMemoryHandle.of(this, address, length);
+    }
+
+    /** The same for a direct buffer, from its position to its limit. */
+    public LocalMemoryHandle createLocalMemoryHandle(ByteBuffer buffer) {
+        return LocalMemoryHandle.of(this, buffer);
+    }
+
+    /**
+     * Frees a local memory handle (rsm_free_localmemory_handle(3RSM)). The memory itself stays.
+     *
+     * @throws RsmException in this order: CTLR_NOT_PRESENT (released), BAD_LOCALMEM_HNDL (null, or freed already)
+     */
+    public void freeLocalMemoryHandle(LocalMemoryHandle handle) {
+        String op = "free-localmemory-handle";
+        live(op);
+        if (handle == null) {
+            throw RsmException.of(RsmError.BAD_LOCALMEM_HNDL, op).with("argument", "handle");
+        }
+        handle.memory(op);
+        handle.close();
     }
 
     /**

@@ -1,6 +1,9 @@
 package org.rsmapi;
 
 import java.lang.invoke.VarHandle;
+import java.nio.ByteBuffer;
+import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -27,11 +30,17 @@ import org.rsmapi.sys.Vm;
  * <p>Publishing again after that has to move the content to a new memory file. The exporter's own access through this class waits
  * meanwhile; whoever writes by raw address, or has one long compiled loop of plain writes under way, must hold off.
  */
-public final class ExportSegment extends SegmentMemory implements AutoCloseable {
+public final class ExportSegment extends SegmentMemory implements Segment {
     /** {@code RSM_ALLOW_REBIND}: the memory may be exchanged later. */
     public static final int ALLOW_REBIND = 1;
     /** {@code RSM_CREATE_SEG_DONTWAIT}: fail rather than wait for resources. */
     public static final int CREATE_SEG_DONTWAIT = 2;
+    /** Beyond the RSMAPI: enter all pages into the page table now, so that no first access has to. */
+    public static final int PREFAULT = 1 << 16;
+    /** Beyond the RSMAPI: keep the memory from being swapped out, for as long as it is shared. */
+    public static final int LOCK = 1 << 17;
+    /** Beyond the RSMAPI: huge pages. The length, and an address, have to be multiples of {@link #hugePageSize()}. */
+    public static final int HUGE_PAGES = 1 << 18;
 
     private static final long MAX_ID = 0xFFFF_FFFFL;
     private static final long FIRST_FREE_ID = 0x40_0000L;
@@ -47,30 +56,76 @@ public final class ExportSegment extends SegmentMemory implements AutoCloseable 
     private final ExportedMemory memory;
     private final int flags;
     private final int umask = Identity.umask();
-    private final Object owner;
+    private final Owner owner;
+    private final boolean allocated;
     private final Reclaim.Watch watch;
+    private final Signaling signaling;
     private final Gate gate = new Gate();
     private volatile boolean destroyed;
     private volatile Publication publication;
 
     private record Publication(long segmentId, List<AccessEntry> access) {}
 
+    /** Whose memory it is. */
+    private static final class Owner {
+        private Object present;
+        /** Memory that a thread which has just looked at the address may still use; never read. */
+        private final List<Object> former = new ArrayList<>();
+
+        Owner(Object owner) {
+            present = owner;
+        }
+
+        synchronized void change(Object next) {
+            release();
+            present = next;
+        }
+
+        synchronized void release() {
+            if (present instanceof LocalMemory.Part) {
+                ((LocalMemory.Part) present).release();
+            }
+            if (present != null) {
+                former.add(present);
+            }
+            present = null;
+        }
+    }
+
     ExportSegment(Controller controller, ExportedMemory memory, long size, int flags, Object owner) {
         super(memory.address(), size, size, true);
         this.controller = controller;
         this.memory = memory;
         this.flags = flags;
-        this.owner = owner;
+        this.allocated = owner == null;
+        Owner holder = new Owner(owner);
+        this.owner = holder;
         this.watch = Reclaim.whenUnreachable(this, () -> {
             memory.destroy();
             memory.giveBack();
-            release(owner);
+            holder.release();
+        });
+        this.signaling = new Signaling(memory, new Signaling.State() {
+            @Override
+            public void checkOpen(String op) {
+                checkLive(op);
+            }
+
+            @Override
+            public RsmException ended(String op) {
+                return null;
+            }
         });
         Reclaim.reap();
     }
 
+    /** The size of a huge page in bytes, or 0 if there are none on this machine. */
+    public static long hugePageSize() {
+        return Vm.hugePageSize();
+    }
+
     /** Checks 4 to 6 of create. */
-    static void checkLength(Interconnect interconnect, long address, long length) {
+    static void checkLength(Interconnect interconnect, long address, long length, int flags) {
         RsmException failure = null;
         if (length <= 0) {
             failure = RsmException.of(RsmError.BAD_LENGTH, "export-create");
@@ -83,10 +138,23 @@ public final class ExportSegment extends SegmentMemory implements AutoCloseable 
                 failure = RsmException.of(RsmError.BAD_LENGTH, "export-create").with("max-export-segment-size", max);
             }
         }
+        if (failure == null && (flags & HUGE_PAGES) != 0) {
+            failure = hugePageObjection("export-create", address, length);
+        }
         if (failure != null) {
             failure.with("length", length).with("page-size", Vm.pageSize());
             throw address == 0 ? failure : failure.with("address", address);
         }
+    }
+
+    private static RsmException hugePageObjection(String op, long address, long length) {
+        long huge = hugePageSize();
+        if (huge == 0) {
+            return RsmException.of(RsmError.INSUFFICIENT_RESOURCES, op).hint("this kernel has no transparent huge pages");
+        }
+        return length % huge == 0 && address % huge == 0 ? null
+            : RsmException.of(RsmError.BAD_MEM_ALIGNMENT, op).with("huge-page-size", huge)
+                .hint("with huge pages, address and length have to be multiples of their size");
     }
 
     /**
@@ -206,15 +274,104 @@ public final class ExportSegment extends SegmentMemory implements AutoCloseable 
     }
 
     /**
+     * Takes other memory in the place of the present one (rsm_memseg_export_rebind(3RSM)): memory from {@link LocalMemory#allocate},
+     * by its address. Importers keep their connections, and see what it contains where they have mapped the segment; what they saw is
+     * undefined while the call runs. The present memory keeps its content, if it is the caller's own.
+     *
+     * <p>This segment is then at the new address. Its access through this class waits meanwhile; otherwise nobody may write to the new
+     * memory while the call runs, and whoever writes by raw address, or has one long compiled loop of plain access under way, must hold
+     * off.
+     *
+     * @param address  a multiple of the page size
+     * @param length   the segment's size
+     * @throws RsmException in this order: BAD_SEG_HNDL (destroyed), BAD_ADDR (0), REBIND_NOT_ALLOWED (not created with
+     *     {@link #ALLOW_REBIND}), BAD_LENGTH (not the segment's size), BAD_ADDR (not aligned, not mapped, a file mapped shared),
+     *     PERM_DENIED (not writable), BAD_ADDR (not the caller's, or in use by another segment or mapping), REBIND_NOT_ALLOWED (the
+     *     segment is published and another one is exported over the same memory), INSUFFICIENT_MEM, INSUFFICIENT_RESOURCES
+     */
+    public void rebind(long address, long length) {
+        String op = "export-rebind";
+        lock.lock();
+        try {
+            checkRebind(op, address == 0, length);
+            if (address == base) {
+                return;
+            }
+            checkAlignment(op, address);
+            rebindTo(address, Controller.occupied(op, address, length));
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * Takes a direct buffer's memory, from its position to its limit, in the place of the present one.
+     *
+     * @throws RsmException as {@link #rebind(long, long)}; BAD_ADDR too if the buffer is null, on the heap or read-only
+     */
+    public void rebind(ByteBuffer buffer) {
+        String op = "export-rebind";
+        lock.lock();
+        try {
+            boolean unusable = buffer == null || !buffer.isDirect() || buffer.isReadOnly();
+            checkRebind(op, unusable, unusable ? 0 : buffer.remaining());
+            long address = Controller.address(buffer);
+            if (address == base) {
+                return;
+            }
+            checkAlignment(op, address);
+            rebindTo(address, buffer);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private void checkRebind(String op, boolean nowhere, long length) {
+        checkLive(op);
+        if (nowhere) {
+            throw RsmException.of(RsmError.BAD_ADDR, op).hint("give the address of other memory, or a writable direct ByteBuffer");
+        }
+        if ((flags & ALLOW_REBIND) == 0) {
+            throw RsmException.of(RsmError.REBIND_NOT_ALLOWED, op).hint("create the segment with ALLOW_REBIND (:allow-rebind true)");
+        }
+        if (length != size()) {
+            throw RsmException.of(RsmError.BAD_LENGTH, op).with("length", length).with("size", size())
+                .hint("the other memory has to be as long as the segment");
+        }
+    }
+
+    private void checkAlignment(String op, long address) {
+        long unit = (flags & HUGE_PAGES) != 0 ? hugePageSize() : Vm.pageSize();
+        if (address % unit != 0) {
+            throw RsmException.of(RsmError.BAD_ADDR, op).with("address", address).with("page-size", unit)
+                .hint("the address has to be a multiple of the page size");
+        }
+    }
+
+    private void rebindTo(long address, Object next) {
+        try {
+            memory.rebind(address, next, gate);
+        } catch (RuntimeException | Error e) {
+            if (next instanceof LocalMemory.Part) {
+                ((LocalMemory.Part) next).release();
+            }
+            throw e;
+        }
+        owner.change(next);
+    }
+
+    /**
      * Destroys the segment (rsm_memseg_export_destroy(3RSM)), unpublishing it first if it is published. The caller's own memory
      * keeps its address and content; memory that the library allocated is gone.
      *
-     * @throws RsmException BAD_SEG_HNDL (destroyed already)
+     * @throws RsmException in this order: BAD_SEG_HNDL (destroyed already), POLLFD_IN_USE, INSUFFICIENT_MEM (there was no memory to
+     *     move the caller's own content to; the call has to be made again)
      */
     public void destroy() {
         lock.lock();
         try {
             checkLive("export-destroy");
+            signaling.checkUnreferenced("export-destroy");
             end();
         } finally {
             lock.unlock();
@@ -229,26 +386,21 @@ public final class ExportSegment extends SegmentMemory implements AutoCloseable 
         destroyed = true;
         publication = null;
         PUBLISHED.remove(this);
-        if (owner == null) {
+        if (allocated) {
             watch.ended();
         } else {
             watch.cancel();
-            release(owner);
         }
+        owner.release();
     }
 
-    private static void release(Object owner) {
-        if (owner instanceof LocalMemory.Part) {
-            ((LocalMemory.Part) owner).release();
-        }
-    }
-
-    /** Destroys the segment if that has not been done. */
+    /** Destroys the segment if that has not been done, whether or not somebody has its poll descriptor. */
     @Override
     public void close() {
         lock.lock();
         try {
             if (!destroyed) {
+                signaling.dropReferences();
                 end();
             }
         } finally {
@@ -275,7 +427,7 @@ public final class ExportSegment extends SegmentMemory implements AutoCloseable 
         return controller;
     }
 
-    /** The address of its first byte in this process. */
+    /** The address of its first byte in this process; the same until {@link #rebind}. */
     public long address() {
         return base;
     }
@@ -303,6 +455,7 @@ public final class ExportSegment extends SegmentMemory implements AutoCloseable 
     }
 
     /** Whether it has not been destroyed. */
+    @Override
     public boolean isOpen() {
         return !destroyed;
     }
@@ -310,6 +463,33 @@ public final class ExportSegment extends SegmentMemory implements AutoCloseable 
     /** How many importers are connected now. */
     public int importers() {
         return memory.importers();
+    }
+
+    // ---- signals ----
+
+    @Override
+    public void signalPost(int flags) {
+        signaling.post(flags);
+    }
+
+    @Override
+    public void signalWait(Duration timeout) {
+        signaling.await(timeout);
+    }
+
+    @Override
+    public PollFd getPollfd() {
+        lock.lock();
+        try {
+            return signaling.reference(this);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    @Override
+    public void releasePollfd() {
+        signaling.release();
     }
 
     @Override
@@ -367,6 +547,7 @@ public final class ExportSegment extends SegmentMemory implements AutoCloseable 
         @Override
         public synchronized void open() {
             shut = false;
+            base = memory.address();
             readLimit = size();
             writeLimit = size();
             notifyAll();

@@ -1,8 +1,11 @@
 package org.rsmapi;
 
 import java.lang.ref.WeakReference;
+import java.nio.ByteOrder;
 import java.time.Duration;
+import java.util.List;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Supplier;
 import org.rsmapi.mem.Reclaim;
 import org.rsmapi.spi.Connection;
 import org.rsmapi.spi.Interconnect;
@@ -11,12 +14,13 @@ import org.rsmapi.sys.Vm;
 /**
  * A connection to a segment that another process, or this one, has published (rsm_memseg_import_connect(3RSM)).
  *
- * <p>It has at most one mapping at a time; to map two windows, connect twice. When the exporter unpublishes or destroys the
- * segment or is gone, the connection is <i>aborted</i> for good: it can only be unmapped and disconnected.
+ * <p>It has at most one mapping at a time; to map two windows, connect twice. Put and get ({@link SegmentTransfer}) map a segment that
+ * is not mapped yet. When the exporter unpublishes or destroys the segment or is gone, the connection is <i>aborted</i> for good: it
+ * can only be unmapped and disconnected.
  *
  * <p>All methods may be called from any thread.
  */
-public final class ImportSegment implements AutoCloseable {
+public final class ImportSegment extends SegmentTransfer implements Segment {
     /** {@code RSM_MAP_NONE}: anywhere; an address is a hint. */
     public static final int MAP_NONE = 0;
     /** {@code RSM_MAP_FIXED}: exactly at the address, or not at all. */
@@ -27,6 +31,7 @@ public final class ImportSegment implements AutoCloseable {
     static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(5);
 
     private static final long MAX_ID = 0xFFFF_FFFFL;
+    private static final long PID = ProcessHandle.current().pid();
 
     private final ReentrantLock lock = new ReentrantLock();
     private final Controller controller;
@@ -36,8 +41,13 @@ public final class ImportSegment implements AutoCloseable {
     private final Connection connection;
     private final Watcher watcher;
     private final Reclaim.Watch watch;
-    private Mapping mapping;
+    private final Signaling signaling;
+    /** Changed with the lock held. */
+    private volatile Mapping mapping;
     private volatile boolean disconnected;
+    private volatile BarrierMode mode = BarrierMode.IMPLICIT;
+    /** The one that put and get use: the latest that was initialised, unless it has been destroyed. */
+    private volatile Barrier barrier;
 
     /** Told by the interconnect; it does not keep the segment reachable. */
     private static final class Watcher implements Interconnect.AbortListener {
@@ -76,6 +86,17 @@ public final class ImportSegment implements AutoCloseable {
         this.connection = connection;
         this.watcher = watcher;
         this.watch = Reclaim.whenUnreachable(this, connection::close);
+        this.signaling = new Signaling(connection, new Signaling.State() {
+            @Override
+            public void checkOpen(String op) {
+                checkConnected(op);
+            }
+
+            @Override
+            public RsmException ended(String op) {
+                return isAborted() ? ImportSegment.this.aborted(op) : null;
+            }
+        });
     }
 
     static ImportSegment connect(Controller controller, Interconnect interconnect, int node, long segmentId, int perm,
@@ -169,9 +190,14 @@ public final class ImportSegment implements AutoCloseable {
     }
 
     private Mapping map(LocalMemory over, long address, int attributes, int perm, long offset, long length) {
+        return withRoom(() -> tryMap(over, address, attributes, perm, offset, length));
+    }
+
+    /** Tries once more if there was no room. */
+    private static Mapping withRoom(Supplier<Mapping> making) {
         Reclaim.reap();
         try {
-            return tryMap(over, address, attributes, perm, offset, length);
+            return making.get();
         } catch (RsmException e) {
             boolean noRoom = e.data().containsKey("errno") || e.data().containsKey("occupied-by");
             if (!noRoom) {
@@ -181,7 +207,7 @@ public final class ImportSegment implements AutoCloseable {
         // The place of a closed mapping is taken until nobody can reach its object. This is outside of the lock, because what
         // the garbage collector finds may need other locks.
         Reclaim.collect();
-        return tryMap(over, address, attributes, perm, offset, length);
+        return making.get();
     }
 
     private Mapping tryMap(LocalMemory over, long address, int attributes, int perm, long offset, long length) {
@@ -197,7 +223,7 @@ public final class ImportSegment implements AutoCloseable {
                 : (attributes & MAP_FIXED) != 0 ? Connection.Placement.FIXED : Connection.Placement.ANYWHERE;
             try {
                 long place = connection.map(placement, address, wanted, offset, length);
-                mapping = new Mapping(this, connection, place, attributes & MAP_FIXED, wanted, offset, length, part);
+                mapping = new Mapping(this, connection, place, attributes & MAP_FIXED, wanted, offset, length, part, false);
             } catch (RuntimeException | Error e) {
                 if (part != null) {
                     part.release();
@@ -242,7 +268,7 @@ public final class ImportSegment implements AutoCloseable {
         objection.with("perm", wanted == null ? (Object) perm : wanted);
         switch (error) {
             case SEG_ALREADY_MAPPED:
-                return objection.hint("a handle has one mapping: unmap it, or connect again for a second window");
+                return objection.hint("a handle has one mapping, which put and get make too: unmap it, or connect again");
             case BAD_PERMS:
                 return !legal ? objection.hint("map takes 0400 (read), 0200 (write) or 0600 (both)")
                     : objection.with("granted", permission).hint("connect with the permission that the mapping needs");
@@ -352,18 +378,23 @@ public final class ImportSegment implements AutoCloseable {
     }
 
     /**
-     * Ends the connection (rsm_memseg_import_disconnect(3RSM)).
+     * Ends the connection (rsm_memseg_import_disconnect(3RSM)). A mapping that put or get have made is unmapped.
      *
-     * @throws RsmException in this order: BAD_SEG_HNDL (disconnected already), SEG_STILL_MAPPED
+     * @throws RsmException in this order: BAD_SEG_HNDL (disconnected already), SEG_STILL_MAPPED, POLLFD_IN_USE (the mapping that put
+     *     or get have made is unmapped nevertheless)
      */
     public void disconnect() {
         lock.lock();
         try {
             checkConnected("import-disconnect");
-            if (mapping != null) {
+            if (mapping != null && !mapping.isImplicit()) {
                 throw RsmException.of(RsmError.SEG_STILL_MAPPED, "import-disconnect").with("segment-id", segmentId)
                     .hint("unmap it first, or use close");
             }
+            if (mapping != null) {
+                dropMapping();
+            }
+            signaling.checkUnreferenced("import-disconnect");
             disconnected = true;
             watch.cancel();
             connection.close();
@@ -381,6 +412,7 @@ public final class ImportSegment implements AutoCloseable {
                 if (mapping != null) {
                     dropMapping();
                 }
+                signaling.dropReferences();
                 disconnect();
             }
         } finally {
@@ -389,7 +421,8 @@ public final class ImportSegment implements AutoCloseable {
         Reclaim.reap();
     }
 
-    private void checkConnected(String op) {
+    @Override
+    void checkConnected(String op) {
         if (disconnected) {
             throw RsmException.of(RsmError.BAD_SEG_HNDL, op).with("segment-id", segmentId)
                 .hint("the segment has been disconnected");
@@ -431,14 +464,14 @@ public final class ImportSegment implements AutoCloseable {
         return connection.exporterUid();
     }
 
-    /** The current mapping, or null. */
+    /** The byte order of the exporter's machine. */
+    public ByteOrder byteOrder() {
+        return connection.byteOrder();
+    }
+
+    /** The current mapping, or null; also one that put or get have made. */
     public Mapping mapping() {
-        lock.lock();
-        try {
-            return mapping;
-        } finally {
-            lock.unlock();
-        }
+        return mapping;
     }
 
     /**
@@ -451,6 +484,215 @@ public final class ImportSegment implements AutoCloseable {
             return true;
         }
         return watcher.reason != null;
+    }
+
+    // ---- barriers ----
+
+    /**
+     * Initialises a barrier (rsm_memseg_import_init_barrier(3RSM), with the default type). It becomes the one that put and get use
+     * in the mode IMPLICIT; without any they are BARRIER_UNINITIALIZED.
+     *
+     * @throws RsmException BAD_SEG_HNDL (disconnected)
+     */
+    public Barrier initBarrier() {
+        lock.lock();
+        try {
+            checkConnected("init-barrier");
+            Barrier next = new Barrier(this);
+            barrier = next;
+            return next;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * A barrier beside the one that put and get use. Beyond the RSMAPI.
+     *
+     * @throws RsmException BAD_SEG_HNDL (disconnected)
+     */
+    public Barrier extraBarrier() {
+        checkConnected("init-barrier");
+        return new Barrier(this);
+    }
+
+    /** The barrier has been destroyed. */
+    void detach(Barrier which) {
+        lock.lock();
+        try {
+            if (barrier == which) {
+                barrier = null;
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * The mode of put and get (rsm_memseg_import_get_mode(3RSM)); IMPLICIT at first.
+     *
+     * @throws RsmException BAD_SEG_HNDL (disconnected)
+     */
+    public BarrierMode getMode() {
+        checkConnected("get-mode");
+        return mode;
+    }
+
+    /**
+     * Changes the mode of put and get (rsm_memseg_import_set_mode(3RSM)).
+     *
+     * @throws RsmException in this order: BAD_SEG_HNDL (disconnected), BAD_MODE (null)
+     */
+    public void setMode(BarrierMode next) {
+        checkConnected("set-mode");
+        if (next == null) {
+            throw RsmException.of(RsmError.BAD_MODE, "set-mode").hint("modes are EXPLICIT (0) and IMPLICIT (1)");
+        }
+        mode = next;
+    }
+
+    // ---- what put and get need ----
+
+    @Override
+    Mapping window(String op) {
+        Mapping now = mapping;
+        if (now != null) {
+            return now;
+        }
+        checkConnected(op);
+        try {
+            return withRoom(() -> mapImplicitly(op));
+        } catch (RsmException e) {
+            throw e.op().equals(op) ? e : e.inOp(op);
+        }
+    }
+
+    private Mapping mapImplicitly(String op) {
+        lock.lock();
+        try {
+            checkConnected(op);
+            if (mapping == null) {
+                checkAborted(op);
+                if (permission == Permission.NONE) {
+                    throw RsmException.of(RsmError.PERM_DENIED, op).with("perm", permission)
+                        .hint("the segment is connected without any permission");
+                }
+                long place = connection.map(Connection.Placement.ANYWHERE, 0, permission, 0, size());
+                mapping = new Mapping(this, connection, place, MAP_NONE, permission, 0, size(), null, true);
+            }
+            return mapping;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    @Override
+    Permission granted() {
+        return permission;
+    }
+
+    @Override
+    Guard guard() {
+        return mode == BarrierMode.IMPLICIT ? Guard.BARRIER : Guard.NONE;
+    }
+
+    @Override
+    void checkBarrier(String op) {
+        if (barrier == null) {
+            throw RsmException.of(RsmError.BARRIER_UNINITIALIZED, op).with("segment-id", segmentId)
+                .hint("initialise a barrier for the segment, or set its mode to explicit");
+        }
+    }
+
+    @Override
+    void checkNotice(String op) {
+        if (watcher.reason != null) {
+            throw aborted(op);
+        }
+    }
+
+    @Override
+    void checkAborted(String op) {
+        if (isAborted()) {
+            throw aborted(op);
+        }
+    }
+
+    @Override
+    ByteOrder order() {
+        return connection.byteOrder();
+    }
+
+    @Override
+    void post(int flags) {
+        signaling.post(flags);
+    }
+
+    @Override
+    boolean mayShare(SegmentMemory memory) {
+        if (memory instanceof Mapping) {
+            ImportSegment other = ((Mapping) memory).segment;
+            return other.segmentId == segmentId && other.node == node;
+        }
+        return connection.exporterPid() == PID;
+    }
+
+    // ---- scatter and gather ----
+
+    /**
+     * Writes all pieces, one after the other (rsm_memseg_import_putv(3RSM)). No barrier is needed, and the mode does not matter: a
+     * call that returns has moved everything to the exporter's memory.
+     *
+     * @return the residual count, 0
+     * @throws RsmException in this order: BAD_SGIO (null), BAD_SEG_HNDL (the segment is null or disconnected), BAD_SGIO (no pieces or
+     *     more than 16); then for each piece, with {@code entry} (its index) and {@code residual} (how many are left, with it) in the
+     *     data: BAD_SGIO (null), BAD_ADDR, BAD_LOCALMEM_HNDL (the local side), BAD_LENGTH (negative), CONN_ABORTED and the others of
+     *     {@link SegmentTransfer}; then those of {@link Segment#signalPost}
+     */
+    public static int putv(ScatterGather request) {
+        return Vector.move("putv", true, request);
+    }
+
+    /**
+     * Reads all pieces, one after the other (rsm_memseg_import_getv(3RSM)).
+     *
+     * @return the residual count, 0
+     * @throws RsmException as {@link #putv}
+     */
+    public static int getv(ScatterGather request) {
+        return Vector.move("getv", false, request);
+    }
+
+    // ---- signals ----
+
+    @Override
+    public void signalPost(int flags) {
+        signaling.post(flags);
+    }
+
+    @Override
+    public void signalWait(Duration timeout) {
+        signaling.await(timeout);
+    }
+
+    @Override
+    public PollFd getPollfd() {
+        lock.lock();
+        try {
+            return signaling.reference(this);
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    @Override
+    public void releasePollfd() {
+        signaling.release();
+    }
+
+    @Override
+    public boolean isOpen() {
+        return !disconnected;
     }
 
     /** Whether it has not been disconnected. */

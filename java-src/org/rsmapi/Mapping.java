@@ -14,20 +14,22 @@ import org.rsmapi.sys.Vm;
 public final class Mapping extends SegmentMemory implements AutoCloseable {
     private enum State { MAPPED, ABORTED, UNMAPPED }
 
-    private final ImportSegment segment;
+    final ImportSegment segment;
     private final Permission permission;
     private final int attributes;
     private final long offset;
+    private final boolean implicit;
     private final Reclaim.Watch watch;
     private volatile State state = State.MAPPED;
 
     Mapping(ImportSegment segment, Connection connection, long address, int attributes, Permission permission, long offset,
-            long length, LocalMemory.Part part) {
+            long length, LocalMemory.Part part, boolean implicit) {
         super(address, permission.reads() ? length : -1, permission.writes() ? length : -1);
         this.segment = segment;
         this.permission = permission;
         this.attributes = attributes;
         this.offset = offset;
+        this.implicit = implicit;
         this.watch = part == null ? Reclaim.whenUnreachable(this, address, Vm.wholePages(length))
             : Reclaim.whenUnreachable(this, () -> {
                 connection.detach(address, length);
@@ -83,6 +85,11 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
     /** The attributes of the call that made it: {@link ImportSegment#MAP_NONE} or {@link ImportSegment#MAP_FIXED}. */
     public int attributes() {
         return attributes;
+    }
+
+    /** Whether put or get have made it, and not a call of map. */
+    public boolean isImplicit() {
+        return implicit;
     }
 
     /** Where the window starts in the segment, in bytes. */

@@ -46,6 +46,13 @@ public final class RsmException extends RuntimeException implements IExceptionIn
         return this;
     }
 
+    /** The same failure as one of another operation, of which this one was a step. */
+    RsmException inOp(String outer) {
+        RsmException other = new RsmException(error, outer);
+        other.data.putAll(data);
+        return other.causedBy(this);
+    }
+
     /** Adds what the caller can do about it. */
     public RsmException hint(String hint) {
         return with("hint", hint);

@@ -380,7 +380,7 @@ public abstract class SegmentMemory {
         storeLongRelease("put-double-release", offset, Double.doubleToRawLongBits(value));
     }
 
-    // ---- atomic access: volatile semantics, naturally aligned, needs the right to read and to write ----
+    // ---- atomic access: volatile semantics unless the name says less, naturally aligned, needs the right to read and to write ----
 
     /** Sets the int to {@code value} if it is {@code expected}, and says whether it did. */
     public final boolean compareAndSetInt(long offset, int expected, int value) {
@@ -410,6 +410,70 @@ public abstract class SegmentMemory {
     public final long getAndAddLong(long offset, long delta) {
         long address = updatable("get-and-add-long", offset, 8);
         long before = ENGINE.getAndAddLong(address, delta);
+        Reference.reachabilityFence(this);
+        return before;
+    }
+
+    /** As {@link #compareAndSetInt}, but with less order: accesses after it are not moved before it. */
+    public final boolean compareAndSetIntAcquire(long offset, int expected, int value) {
+        long address = updatable("compare-and-set-int-acquire", offset, 4);
+        boolean done = ENGINE.compareAndSetIntAcquire(address, expected, value);
+        Reference.reachabilityFence(this);
+        return done;
+    }
+
+    /** As {@link #getAndAddInt}, but with less order: accesses after it are not moved before it. */
+    public final int getAndAddIntAcquire(long offset, int delta) {
+        long address = updatable("get-and-add-int-acquire", offset, 4);
+        int before = ENGINE.getAndAddIntAcquire(address, delta);
+        Reference.reachabilityFence(this);
+        return before;
+    }
+
+    /** As {@link #compareAndSetInt}, but with less order: accesses before it are not moved after it. */
+    public final boolean compareAndSetIntRelease(long offset, int expected, int value) {
+        long address = updatable("compare-and-set-int-release", offset, 4);
+        boolean done = ENGINE.compareAndSetIntRelease(address, expected, value);
+        Reference.reachabilityFence(this);
+        return done;
+    }
+
+    /** As {@link #getAndAddInt}, but with less order: accesses before it are not moved after it. */
+    public final int getAndAddIntRelease(long offset, int delta) {
+        long address = updatable("get-and-add-int-release", offset, 4);
+        int before = ENGINE.getAndAddIntRelease(address, delta);
+        Reference.reachabilityFence(this);
+        return before;
+    }
+
+    /** As {@link #compareAndSetLong}, but with less order: accesses after it are not moved before it. */
+    public final boolean compareAndSetLongAcquire(long offset, long expected, long value) {
+        long address = updatable("compare-and-set-long-acquire", offset, 8);
+        boolean done = ENGINE.compareAndSetLongAcquire(address, expected, value);
+        Reference.reachabilityFence(this);
+        return done;
+    }
+
+    /** As {@link #getAndAddLong}, but with less order: accesses after it are not moved before it. */
+    public final long getAndAddLongAcquire(long offset, long delta) {
+        long address = updatable("get-and-add-long-acquire", offset, 8);
+        long before = ENGINE.getAndAddLongAcquire(address, delta);
+        Reference.reachabilityFence(this);
+        return before;
+    }
+
+    /** As {@link #compareAndSetLong}, but with less order: accesses before it are not moved after it. */
+    public final boolean compareAndSetLongRelease(long offset, long expected, long value) {
+        long address = updatable("compare-and-set-long-release", offset, 8);
+        boolean done = ENGINE.compareAndSetLongRelease(address, expected, value);
+        Reference.reachabilityFence(this);
+        return done;
+    }
+
+    /** As {@link #getAndAddLong}, but with less order: accesses before it are not moved after it. */
+    public final long getAndAddLongRelease(long offset, long delta) {
+        long address = updatable("get-and-add-long-release", offset, 8);
+        long before = ENGINE.getAndAddLongRelease(address, delta);
         Reference.reachabilityFence(this);
         return before;
     }
@@ -727,7 +791,7 @@ public abstract class SegmentMemory {
     // ---- the checks ----
 
     /** Whether what has just been written may have been left behind by a move. */
-    private boolean movedSince(int before) {
+    final boolean movedSince(int before) {
         if (!movable) {
             return false;
         }
@@ -735,14 +799,14 @@ public abstract class SegmentMemory {
         return moves != before;
     }
 
-    private long readable(String op, long offset, long bytes) {
+    final long readable(String op, long offset, long bytes) {
         if (offset < 0 || offset > readLimit - bytes) {
             return refused(op, false, offset, bytes);
         }
         return base + offset;
     }
 
-    private long writable(String op, long offset, long bytes) {
+    final long writable(String op, long offset, long bytes) {
         if (offset < 0 || offset > writeLimit - bytes) {
             return refused(op, true, offset, bytes);
         }
@@ -786,7 +850,7 @@ public abstract class SegmentMemory {
         }
     }
 
-    private static void checkArray(String op, Object array, int index, int count) {
+    static void checkArray(String op, Object array, int index, int count) {
         if (array == null) {
             throw RsmException.of(RsmError.BAD_ADDR, op).with("argument", "array").hint("the array is null");
         }
@@ -810,7 +874,7 @@ public abstract class SegmentMemory {
         return (int) count;
     }
 
-    private static RsmException unusable(String op, RuntimeException cause) {
+    static RsmException unusable(String op, RuntimeException cause) {
         return RsmException.of(RsmError.BAD_ADDR, op).with("argument", "buffer").causedBy(cause)
             .hint("the buffer is closed, belongs to another thread, or was changed meanwhile");
     }

@@ -195,31 +195,41 @@
      (writer "release" (str "Release: whoever reads the value with get-" type "-acquire
                              sees all that was written before."))]))
 
+(def ^:private atomic-orders
+  "The suffixes of the atomic functions, and what they promise."
+  [["" "with volatile semantics"]
+   ["-acquire" "ordered before what follows, as get-long-acquire is"]
+   ["-release" "ordered after what came before, as put-long-release! is"]])
+
 (defn- atomic [{:keys [type bytes takes] :as t}]
-  (let [cas (str "compare-and-set-" type)
-        add (str "get-and-add-" type)]
-    [{:fn-name  (symbol (str cas "!"))
-      :method   (str "compareAndSet" (camel type))
-      :op       cas
-      :operands [:memory :offset [:integer "expected"] [:integer "value"]]
-      :arities  [4]
-      :doc      (text (str "Writes value to " (sized t) " at offset, in bytes and a
-                           multiple of " bytes ", if expected is there, and returns
-                           whether it was: one step for everybody, with volatile
-                           semantics. expected and value are each " takes ".")
-                      (failures :both :value :alignment)
-                      pointer)}
-     {:fn-name  (symbol (str add "!"))
-      :method   (str "getAndAdd" (camel type))
-      :op       add
-      :operands [:memory :offset [:integer "delta"]]
-      :arities  [3]
-      :doc      (text (str "Adds delta to " (sized t) " at offset, in bytes and a multiple
-                           of " bytes ", wrapping around, and returns what was there
-                           before: one step for everybody, with volatile semantics.
-                           delta is " takes ".")
-                      (failures :both :value :alignment)
-                      pointer)}]))
+  (mapcat
+   (fn [[suffix promise]]
+     (let [cas (str "compare-and-set-" type suffix)
+           add (str "get-and-add-" type suffix)
+           method-suffix (camel (str/replace suffix "-" ""))]
+       [{:fn-name  (symbol (str cas "!"))
+         :method   (str "compareAndSet" (camel type) method-suffix)
+         :op       cas
+         :operands [:memory :offset [:integer "expected"] [:integer "value"]]
+         :arities  [4]
+         :doc      (text (str "Writes value to " (sized t) " at offset, in bytes and a
+                              multiple of " bytes ", if expected is there, and returns
+                              whether it was: one step for everybody, " promise ".
+                              expected and value are each " takes ".")
+                         (failures :both :value :alignment)
+                         pointer)}
+        {:fn-name  (symbol (str add "!"))
+         :method   (str "getAndAdd" (camel type) method-suffix)
+         :op       add
+         :operands [:memory :offset [:integer "delta"]]
+         :arities  [3]
+         :doc      (text (str "Adds delta to " (sized t) " at offset, in bytes and a
+                              multiple of " bytes ", wrapping around, and returns what was
+                              there before: one step for everybody, " promise ". delta is "
+                              takes ".")
+                         (failures :both :value :alignment)
+                         pointer)}]))
+   atomic-orders))
 
 ;; Arrays. Not inline: what boxing costs here is nothing beside the copying.
 

@@ -4,8 +4,9 @@
   (:import (java.nio ByteBuffer)
            (java.time Duration)
            (java.util List)
-           (org.rsmapi AccessEntry Controller ExportSegment ImportSegment LocalMemory
-                       Mapping RsmError RsmException)))
+           (org.rsmapi AccessEntry Barrier BarrierMode Controller ExportSegment ImportSegment
+                       IoVec LocalMemory LocalMemoryHandle Mapping PollFd RsmError RsmException
+                       ScatterGather Segment SegmentMemory)))
 
 (set! *warn-on-reflection* true)
 (set! *unchecked-math* :warn-on-boxed)
@@ -42,6 +43,29 @@
     (instance? Mapping x) (.segment ^Mapping x)
     :else (throw (segment-failure x op "give an import segment, from connect!"))))
 
+(defn segment
+  "An export or import segment; a mapping stands for the segment it is of."
+  ^Segment [x op]
+  (cond
+    (instance? Segment x) x
+    (instance? Mapping x) (.segment ^Mapping x)
+    :else (throw (segment-failure x op "give an export or import segment"))))
+
+(defn memory
+  "A mapping, an export segment or local memory."
+  ^SegmentMemory [x op]
+  (if (instance? SegmentMemory x)
+    x
+    (throw (failure RsmError/BAD_SEG_HNDL op :argument "memory" :memory x
+                    :hint "give a mapping, an export segment or local memory"))))
+
+(defn barrier
+  ^Barrier [x op]
+  (if (instance? Barrier x)
+    x
+    (throw (failure RsmError/BAD_BARRIER_PTR op :argument "barrier" :barrier x
+                    :hint "give a barrier, from init-barrier!"))))
+
 ;; Options
 
 (defn options
@@ -74,6 +98,21 @@
                      (.with argument x)
                      (.hint (str argument " has to be an integer of 64 bits"))))))
 
+(def ^:private nothing (Object.))
+
+(defn given
+  "An argument that was given, and may not be nil: what is nil stands for no number."
+  [x]
+  (if (nil? x) nothing x))
+
+(defn path
+  "A file's path."
+  ^java.nio.file.Path [^String x op]
+  (try
+    (java.nio.file.Path/of x (make-array String 0))
+    (catch java.nio.file.InvalidPathException _
+      (throw (failure RsmError/BAD_CONF op :file x :hint "not the name of a file")))))
+
 (defn int32
   "An int; what does not fit becomes `misfit`, which the core refuses."
   [^long n ^long misfit]
@@ -105,6 +144,23 @@
   ^Duration [millis default op]
   (let [n (integer millis default RsmError/BAD_ARGS_ERRORS [op "timeout-ms"])]
     (Duration/ofMillis n)))
+
+(defn timeout
+  "A Duration from milliseconds, or nil for ever: without a number, or with a negative one."
+  ^Duration [millis op]
+  (when (some? millis)
+    (let [n (integer millis nil RsmError/BAD_ARGS_ERRORS [op "timeout-ms"])]
+      (when-not (neg? n)
+        (Duration/ofMillis n)))))
+
+(def ^:private modes
+  {:explicit BarrierMode/EXPLICIT 0 BarrierMode/EXPLICIT
+   :implicit BarrierMode/IMPLICIT 1 BarrierMode/IMPLICIT})
+
+(defn barrier-mode
+  "The mode; what is none becomes nil, which the core refuses in its turn."
+  ^BarrierMode [x]
+  (modes x))
 
 (def ^:private attributes
   {:none ImportSegment/MAP_NONE
@@ -152,3 +208,74 @@
   (if (instance? LocalMemory x)
     x
     (throw (failure RsmError/BAD_ADDR op :argument "over" :hint "give memory from allocate!"))))
+
+;; Scatter and gather
+
+(def ^:private iovec-keys #{:local :local-offset :remote-offset :length})
+
+(defn- iovec-failure [op hint]
+  (failure RsmError/BAD_SGIO op :argument "iovec" :hint hint))
+
+(defn- iovec [x op]
+  (when-not (and (map? x) (every? iovec-keys (keys x)))
+    (throw (iovec-failure op "a piece is {:local memory :local-offset 0 :remote-offset 0 :length 8}")))
+  (let [{:keys [local local-offset remote-offset length]} x
+        at     (integer local-offset 0 RsmError/BAD_LENGTH [op "local-offset"])
+        remote (integer remote-offset 0 RsmError/BAD_OFFSET [op "remote-offset"])
+        length (integer length nil RsmError/BAD_LENGTH [op "length"])]
+    (cond
+      (or (nil? local)
+          (instance? LocalMemoryHandle local)) (IoVec/of ^LocalMemoryHandle local at remote length)
+      (instance? SegmentMemory local) (IoVec/of ^SegmentMemory local at remote length)
+      (bytes? local) (IoVec/of ^bytes local at remote length)
+      (instance? ByteBuffer local) (IoVec/of ^ByteBuffer local at remote length)
+      (fits-long? local) (IoVec/ofAddress (long local) at remote length)
+      :else (throw (failure RsmError/BAD_ADDR op :argument "local" :local local
+                            :hint "give a local memory handle, memory, a byte array, a ByteBuffer or an address")))))
+
+(defn scatter-gather
+  "The request of putv! and getv!."
+  ^ScatterGather [x op]
+  (when-not (map? x)
+    (throw (failure RsmError/BAD_SGIO op :argument "request"
+                    :hint "give {:segment im :iovec [{:local memory :length 8} ...]}")))
+  (let [{pieces :iovec :keys [signal no-accumulate] im :segment}
+        (options x #{:segment :iovec :signal :no-accumulate} op)
+        im (import-segment im op)]
+    (when-not (or (nil? pieces) (sequential? pieces))
+      (throw (iovec-failure op "the pieces are a vector")))
+    (when-not (.isOpen im)
+      (throw (segment-failure im op "the segment has been disconnected")))
+    (ScatterGather. im
+                    (int (bit-or (long (if (flag signal op "signal") ScatterGather/IMPLICIT_SIGPOST 0))
+                                 (long (if (flag no-accumulate op "no-accumulate") Segment/SIGPOST_NO_ACCUMULATE 0))))
+                    (let [pieces (take (inc ScatterGather/MAX_REQUESTS) pieces)]
+                      ;; too many are told before what is wrong with one of them
+                      (if (< ScatterGather/MAX_REQUESTS (count pieces))
+                        (repeat (count pieces) nil)
+                        (mapv #(iovec % op) pieces))))))
+
+;; Poll descriptors
+
+(def ^:private poll-bits
+  {:in PollFd/IN :pri PollFd/PRI :out PollFd/OUT :err PollFd/ERR :hup PollFd/HUP
+   :nval PollFd/NVAL :rdnorm PollFd/RDNORM})
+
+(defn poll-events
+  "The bits of poll(2) as a set of keywords."
+  [^long bits]
+  (into #{} (keep (fn [[k bit]] (when-not (zero? (bit-and bits (long bit))) k))) poll-bits))
+
+(defn pollfd
+  "A descriptor to wait for."
+  ^PollFd [x op]
+  (cond
+    (instance? PollFd x) x
+    (and (map? x) (int? (:fd x)) (every? #{:fd :events} (keys x))
+         (or (nil? (:events x)) (and (coll? (:events x)) (every? poll-bits (:events x)))))
+    (PollFd/of (int32 (long (:fd x)) -1)
+               (reduce (fn [^long bits k] (bit-or bits (long (poll-bits k))))
+                       0
+                       (or (:events x) [:in])))
+    :else (throw (failure RsmError/BAD_ARGS_ERRORS op :argument "fds"
+                          :hint "give descriptors from get-pollfd!, or {:fd 5 :events #{:in}}"))))

@@ -250,15 +250,53 @@ public final class Access {
         return Coerce.memory(memory, "get-and-add-long").getAndAddLong(offset, delta);
     }
 
+    public static boolean compareAndSetIntAcquire(Object memory, long offset, long expected, long value) {
+        String op = "compare-and-set-int-acquire";
+        return Coerce.memory(memory, op)
+            .compareAndSetIntAcquire(offset, toInt(expected, "expected", op), toInt(value, "value", op));
+    }
+
+    public static boolean compareAndSetLongAcquire(Object memory, long offset, long expected, long value) {
+        return Coerce.memory(memory, "compare-and-set-long-acquire").compareAndSetLongAcquire(offset, expected, value);
+    }
+
+    public static long getAndAddIntAcquire(Object memory, long offset, long delta) {
+        String op = "get-and-add-int-acquire";
+        return Coerce.memory(memory, op).getAndAddIntAcquire(offset, toInt(delta, "delta", op));
+    }
+
+    public static long getAndAddLongAcquire(Object memory, long offset, long delta) {
+        return Coerce.memory(memory, "get-and-add-long-acquire").getAndAddLongAcquire(offset, delta);
+    }
+
+    public static boolean compareAndSetIntRelease(Object memory, long offset, long expected, long value) {
+        String op = "compare-and-set-int-release";
+        return Coerce.memory(memory, op)
+            .compareAndSetIntRelease(offset, toInt(expected, "expected", op), toInt(value, "value", op));
+    }
+
+    public static boolean compareAndSetLongRelease(Object memory, long offset, long expected, long value) {
+        return Coerce.memory(memory, "compare-and-set-long-release").compareAndSetLongRelease(offset, expected, value);
+    }
+
+    public static long getAndAddIntRelease(Object memory, long offset, long delta) {
+        String op = "get-and-add-int-release";
+        return Coerce.memory(memory, op).getAndAddIntRelease(offset, toInt(delta, "delta", op));
+    }
+
+    public static long getAndAddLongRelease(Object memory, long offset, long delta) {
+        return Coerce.memory(memory, "get-and-add-long-release").getAndAddLongRelease(offset, delta);
+    }
+
     static byte toByte(long value, String argument, String op) {
         return (byte) Coerce.inRange(value, Byte.MIN_VALUE, 255, argument, op);
     }
 
-    private static short toShort(long value, String argument, String op) {
+    static short toShort(long value, String argument, String op) {
         return (short) Coerce.inRange(value, Short.MIN_VALUE, 65535, argument, op);
     }
 
-    private static int toInt(long value, String argument, String op) {
+    static int toInt(long value, String argument, String op) {
         return (int) Coerce.inRange(value, Integer.MIN_VALUE, 0xFFFFFFFFL, argument, op);
     }
 }

@@ -5,6 +5,9 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Supplier;
+import org.rsmapi.ExportSegment;
+import org.rsmapi.RsmError;
+import org.rsmapi.RsmException;
 import org.rsmapi.mem.Engine;
 import org.rsmapi.spi.ExportedMemory;
 import org.rsmapi.sys.Fd;
@@ -26,13 +29,21 @@ final class Backing {
 
     private static final Map<Long, Backing> ADOPTED = new HashMap<>();
 
-    private final long address;
+    /** What the segment's flags want of the memory. */
+    private static final int WANTS = ExportSegment.PREFAULT | ExportSegment.LOCK | ExportSegment.HUGE_PAGES;
+
+    private static final long NOWHERE = -1;
+
     private final long length;
-    private final boolean adopted;
+    /** The address range that was allocated here, whether or not the memory is still there. */
+    private final long allocated;
+    private final List<Publication> publications = new ArrayList<>();
+    private volatile long address;
+    private boolean adopted;
     /** Never read: it keeps the memory's owner reachable. */
     @SuppressWarnings("unused")
-    private final Object owner;
-    private final List<Publication> publications = new ArrayList<>();
+    private Object owner;
+    private int wants;
     private int users = 1;
     private Fd file;
     private Fd readOnly;
@@ -41,49 +52,105 @@ final class Backing {
     private boolean moving;
     private long moved;
 
-    private Backing(long address, long length, boolean adopted, Object owner, Fd file) {
+    private Backing(long address, long length, boolean adopted, Object owner, Fd file, int flags) {
         this.address = address;
         this.length = length;
+        this.allocated = adopted ? NOWHERE : address;
         this.adopted = adopted;
         this.owner = owner;
         this.file = file;
+        this.wants = flags & WANTS;
     }
 
     /** New memory of zeros. */
-    static Backing allocate(long length) {
+    static Backing allocate(long length, int flags) {
         Fd file = MemFd.create("rsmapi-segment", length);
+        long address = 0;
         try {
-            return new Backing(Vm.mapShared(file, length, Vm.PROT_READ | Vm.PROT_WRITE, 0, 0), length, false, null, file);
+            address = map(file, length, flags);
+            Backing backing = new Backing(address, length, false, null, file, flags);
+            backing.furnish();
+            return backing;
         } catch (RuntimeException | Error e) {
+            if (address != 0) {
+                Vm.unmap(address, length);
+            }
             file.close();
             throw e;
         }
     }
 
+    private static long map(Fd file, long length, int flags) {
+        if ((flags & ExportSegment.HUGE_PAGES) == 0) {
+            return Vm.mapShared(file, length, Vm.PROT_READ | Vm.PROT_WRITE, 0, 0);
+        }
+        long address = Vm.reserve(length, Vm.hugePageSize());
+        Vm.replaceShared(address, file, length, Vm.PROT_READ | Vm.PROT_WRITE, 0);
+        return address;
+    }
+
     /**
      * The caller's memory, which becomes shared where it is. Another segment over exactly the same range shares the backing.
      *
-     * @return null if another segment lies over a part of the range
+     * @throws RsmException BAD_ADDR (another segment lies over a part of the range) and what {@link CallerMemory} says
      */
-    static Backing adopt(long address, long length, Object owner) {
+    static Backing adopt(String op, long address, long length, Object owner, int flags) {
         synchronized (ADOPTED) {
-            for (Backing other : ADOPTED.values()) {
-                if (other.address == address && other.length == length) {
-                    other.users++;
-                    return other;
-                }
-                if (address < other.address + other.length && other.address < address + length) {
-                    return null;
-                }
+            Backing other = over(op, address, length);
+            if (other != null) {
+                other.join(flags);
+                return other;
             }
-            CallerMemory.check(address, length, owner != null);
-            Backing backing = new Backing(address, length, true, owner, null);
+            CallerMemory.check(op, address, length, owner != null);
+            Backing backing = new Backing(address, length, true, owner, null, flags);
             backing.share();
             ADOPTED.put(address, backing);
             return backing;
         }
     }
 
+    /** The backing that lies over exactly this range, or null if none touches it. */
+    private static Backing over(String op, long address, long length) {
+        for (Backing other : ADOPTED.values()) {
+            if (other.address == address && other.length == length) {
+                return other;
+            }
+            if (address < other.address + other.length && other.address < address + length) {
+                throw RsmException.of(RsmError.BAD_ADDR, op).with("address", address).with("length", length)
+                    .hint("another segment lies over a part of this memory; only exactly the same range can be exported again");
+            }
+        }
+        return null;
+    }
+
+    private synchronized void join(int flags) {
+        int before = wants;
+        wants |= flags & WANTS;
+        try {
+            if (wants != before && file != null) {
+                furnish();
+            }
+        } catch (RuntimeException | Error e) {
+            wants = before;
+            throw e;
+        }
+        users++;
+    }
+
+    /** Makes the shared memory what the segments want it to be. */
+    private void furnish() {
+        if ((wants & ExportSegment.HUGE_PAGES) != 0) {
+            Vm.makeHuge(address, length);
+        }
+        if ((wants & ExportSegment.PREFAULT) != 0) {
+            ownPages(address, length);
+        }
+        if ((wants & ExportSegment.LOCK) != 0) {
+            Vm.lock(address, length);
+        }
+    }
+
+    /** Where this process reaches it. */
     long address() {
         return address;
     }
@@ -164,6 +231,80 @@ final class Backing {
             throw e;
         }
         file = next;
+        try {
+            furnish();
+        } catch (RuntimeException | Error e) {
+            moveToPrivatePages();
+            closeFile();
+            throw e;
+        }
+    }
+
+    /**
+     * Goes to other memory of the caller's. The file stays and gets what that memory contains, so that importers have nothing to do.
+     *
+     * @throws RsmException BAD_ADDR, PERM_DENIED, REBIND_NOT_ALLOWED
+     */
+    void rebind(String op, long next, Object nextOwner) {
+        synchronized (ADOPTED) {
+            synchronized (this) {
+                if (over(op, next, length) != null) {
+                    throw RsmException.of(RsmError.BAD_ADDR, op).with("address", next).with("length", length)
+                        .hint("another segment is exported over this memory: a published segment cannot go there");
+                }
+                CallerMemory.check(op, next, length, nextOwner != null);
+                if (users > 1) {
+                    throw RsmException.of(RsmError.REBIND_NOT_ALLOWED, op).with("address", address).with("length", length)
+                        .hint("another segment is exported over the present memory: unpublish this one first");
+                }
+                long before = address;
+                exchange(next);
+                if (adopted) {
+                    ADOPTED.remove(before);
+                } else {
+                    Vm.abandon(before, length);
+                }
+                ADOPTED.put(next, this);
+                address = next;
+                adopted = true;
+                owner = nextOwner;
+            }
+        }
+    }
+
+    /** The old range gets pages of its own, the file the other range's content, and the other range the file. */
+    private void exchange(long next) {
+        if (moving) {
+            moveToPrivatePages(); // the rest of what failed before
+            closeFile();
+        }
+        long before = address;
+        if (file == null) {
+            address = next;
+            try {
+                share();
+            } finally {
+                address = before;
+            }
+            return;
+        }
+        Vm.replacePrivate(before, file, length);
+        try {
+            ownPages(before, length);
+            MemFd.write(file, next, length);
+            Vm.replaceShared(next, file, length, Vm.PROT_READ | Vm.PROT_WRITE, 0);
+            address = next;
+            furnish();
+        } catch (RuntimeException | Error e) {
+            if (address == next) {
+                Vm.replacePrivate(next, file, length);
+                ownPages(next, length);
+                address = before;
+            }
+            MemFd.write(file, before, length);
+            Vm.replaceShared(before, file, length, Vm.PROT_READ | Vm.PROT_WRITE, 0);
+            throw e;
+        }
     }
 
     /**
@@ -178,13 +319,18 @@ final class Backing {
         }
         while (moved < length) {
             long step = Math.min(STEP, length - moved);
-            if (!Vm.populateForWriting(address + moved, step)) {
-                touch(address + moved, step);
-            }
+            ownPages(address + moved, step);
             MemFd.punch(file, moved, step);
             moved += step;
         }
         moving = false;
+    }
+
+    /** Gives every page of a writable range to this process, as if it had been written to. */
+    private static void ownPages(long start, long bytes) {
+        if (!Vm.populateForWriting(start, bytes)) {
+            touch(start, bytes);
+        }
     }
 
     private static void touch(long start, long bytes) {
@@ -232,8 +378,8 @@ final class Backing {
 
     /** Gives an allocated address range back, when nobody can reach it any more. */
     void giveBack() {
-        if (!adopted) {
-            Vm.unmap(address, length);
+        if (allocated != NOWHERE) {
+            Vm.unmap(allocated, length);
         }
     }
 }

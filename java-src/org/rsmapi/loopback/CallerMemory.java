@@ -17,9 +17,9 @@ final class CallerMemory {
      * @param known  whether the library knows the range to be the caller's
      * @throws RsmException BAD_ADDR (not mapped, or a file mapped shared), PERM_DENIED (not writable), BAD_ADDR (not known)
      */
-    static void check(long address, long length, boolean known) {
+    static void check(String op, long address, long length, boolean known) {
         if (address < 0 || address > Long.MAX_VALUE - length) {
-            throw failure(RsmError.BAD_ADDR, address, length, "no such addresses");
+            throw failure(op, RsmError.BAD_ADDR, address, length, "no such addresses");
         }
         List<Vm.Region> regions = Vm.regions(address, address + length);
         long covered = address;
@@ -29,25 +29,25 @@ final class CallerMemory {
                 break;
             }
             if (region.sharedFile()) {
-                throw failure(RsmError.BAD_ADDR, address, length, "a file is mapped shared there")
+                throw failure(op, RsmError.BAD_ADDR, address, length, "a file is mapped shared there")
                     .with("occupied-by", region.toString());
             }
             writable &= region.writable();
             covered = region.end();
         }
         if (covered < address + length) {
-            throw failure(RsmError.BAD_ADDR, address, length, "the range is not wholly mapped");
+            throw failure(op, RsmError.BAD_ADDR, address, length, "the range is not wholly mapped");
         }
         if (!writable) {
-            throw failure(RsmError.PERM_DENIED, address, length, "the memory is not writable");
+            throw failure(op, RsmError.PERM_DENIED, address, length, "the memory is not writable");
         }
         if (!known && !FOREIGN_ALLOWED) {
-            throw failure(RsmError.BAD_ADDR, address, length, "the library cannot tell that this memory is yours and not the"
+            throw failure(op, RsmError.BAD_ADDR, address, length, "the library cannot tell that this memory is yours and not the"
                 + " JVM's: use LocalMemory.allocate or a direct ByteBuffer, or start the JVM with -Drsmapi.foreign-memory=allow");
         }
     }
 
-    private static RsmException failure(RsmError error, long address, long length, String hint) {
-        return RsmException.of(error, "export-create").with("address", address).with("length", length).hint(hint);
+    private static RsmException failure(String op, RsmError error, long address, long length, String hint) {
+        return RsmException.of(error, op).with("address", address).with("length", length).hint(hint);
     }
 }

@@ -9,17 +9,15 @@ import org.rsmapi.sys.OsError;
 final class Failures {
     private Failures() {}
 
-    /**
-     * Loads what a failure is told with. When descriptors have run out, a class that is a file of its own cannot be opened any
-     * more, and the JVM does not ask a second time.
-     */
-    static void prepare() {
-        resources("prepare", OsError.rehearsal()).getData();
-        Reactor.prepare();
-    }
-
     /** A failure while getting memory, descriptors or sockets. */
     static RsmException resources(String op, OsError e) {
+        if (e.call().equals("mlock")) {
+            return of(RsmError.INSUFFICIENT_MEM, op, e).hint("this process may not lock so much memory; see ulimit -l");
+        }
+        if (e.call().equals("madvise(MADV_HUGEPAGE)") || e.call().equals("madvise(MADV_COLLAPSE)")) {
+            return of(RsmError.INSUFFICIENT_RESOURCES, op, e)
+                .hint("the kernel has no huge pages for this segment now, or must not (kernels before 6.1 cannot)");
+        }
         if (e.is(Errno.ENOMEM, Errno.ENOSPC, Errno.EFBIG)) {
             return of(RsmError.INSUFFICIENT_MEM, op, e).hint("use a smaller segment, or free memory");
         }

@@ -1,5 +1,6 @@
 package org.rsmapi.loopback;
 
+import java.nio.ByteOrder;
 import java.security.SecureRandom;
 import java.util.ArrayList;
 import java.util.List;
@@ -24,6 +25,7 @@ import org.rsmapi.sys.Waiting;
 final class LoopbackConnection implements Connection {
     private static final String OP = "import-connect";
     private static final int ATTEMPTS = 2;
+    private static final int EVENT_COUNTERS = 2;
     private static final long BUSY_NANOS = 500_000;
     /** Below this address nothing is mapped: the JVM relies on faults there to find null references. */
     private static final long LOWEST = 1L << 20;
@@ -36,7 +38,12 @@ final class LoopbackConnection implements Connection {
     /** Null for a connection without rights. */
     private final Fd memory;
     private final StatePage state;
+    /** The exporter's counter of events. */
+    private final EventFd theirs;
+    /** This connection's own; it lives until the connection is closed, because events outlive the publication. */
+    private final EventFd events;
     private final long size;
+    private final ByteOrder byteOrder;
     private final long generation;
     private final int exporterPid;
     private final int exporterUid;
@@ -45,13 +52,18 @@ final class LoopbackConnection implements Connection {
     private Reactor.Registration registration;
     private boolean over;
     private boolean closed;
+    /** Whether one more has been counted to wake who waits for events: it is not one. */
+    private boolean woken;
 
-    private LoopbackConnection(Fd socket, Fd memory, StatePage state, Wire.Answer answer, int exporterUid, long token,
-            AbortListener listener) {
+    private LoopbackConnection(Fd socket, Fd memory, StatePage state, EventFd theirs, EventFd events, Wire.Answer answer,
+            int exporterUid, long token, AbortListener listener) {
         this.socket = socket;
         this.memory = memory;
         this.state = state;
+        this.theirs = theirs;
+        this.events = events;
         this.size = answer.size();
+        this.byteOrder = answer.order();
         this.generation = answer.generation();
         this.exporterPid = answer.pid();
         this.exporterUid = exporterUid;
@@ -166,20 +178,27 @@ final class LoopbackConnection implements Connection {
         if (answer.code() != 0) {
             throw refused(answer, wish, node);
         }
-        check(answer, message.descriptors(), wish, node);
-        StatePage state = StatePage.view(message.descriptors().get(stateIndex(wish)));
+        List<Fd> descriptors = message.descriptors();
+        check(answer, descriptors, wish, node);
+        int stateAt = stateIndex(wish);
+        StatePage state = StatePage.view(descriptors.get(stateAt));
+        ArrayList<EventFd> counters = new ArrayList<>();
         try {
             if (!state.wellFormed()) {
                 throw malformed(wish, node, "the state page is not one");
             }
             int exporterUid = Sockets.peer(socket).uid();
-            Fd memory = wish.wantsMemory() ? message.descriptors().remove(0) : null;
-            LoopbackConnection connection =
-                new LoopbackConnection(socket, memory, state, answer, exporterUid, wish.token(), listener);
+            for (int i = 0; i < EVENT_COUNTERS; i++) {
+                counters.add(EventFd.received(descriptors.remove(stateAt + 1)));
+            }
+            Fd memory = wish.wantsMemory() ? descriptors.remove(0) : null;
+            LoopbackConnection connection = new LoopbackConnection(socket, memory, state, counters.get(0), counters.get(1), answer,
+                exporterUid, wish.token(), listener);
             LOCAL.put(wish.token(), connection);
             return connection;
         } catch (RuntimeException | Error e) {
             state.close();
+            counters.forEach(EventFd::close);
             throw e;
         }
     }
@@ -195,12 +214,15 @@ final class LoopbackConnection implements Connection {
             throw malformed(wish, node, "the answer announces an impossible size or permission");
         }
         int state = stateIndex(wish);
-        if (descriptors.size() <= state || answer.descriptors() != descriptors.size()) {
+        if (descriptors.size() <= state + EVENT_COUNTERS || answer.descriptors() != descriptors.size()) {
             throw malformed(wish, node, "descriptors are missing");
         }
         String objection = wish.wantsMemory() ? MemFd.objection(descriptors.get(0), pages, wish.wantsToWrite()) : null;
         if (objection == null) {
             objection = MemFd.objection(descriptors.get(state), Vm.pageSize(), false);
+        }
+        for (int i = 1; objection == null && i <= EVENT_COUNTERS; i++) {
+            objection = EventFd.objection(descriptors.get(state + i));
         }
         if (objection != null) {
             throw malformed(wish, node, "a descriptor is " + objection);
@@ -239,6 +261,7 @@ final class LoopbackConnection implements Connection {
                 } catch (RuntimeException | Error e) {
                     end();
                     closed = true;
+                    events.close();
                     LOCAL.remove(token);
                     throw e;
                 }
@@ -306,9 +329,15 @@ final class LoopbackConnection implements Connection {
         }
         listener.aborted(reason);
         LOCAL.remove(token);
+        synchronized (this) {
+            if (!closed && !woken) {
+                woken = true;
+                events.signal();
+            }
+        }
     }
 
-    /** Lets go of everything but the state page. Called once, with the monitor held. */
+    /** Lets go of everything but the events. Called once, with the monitor held. */
     private void end() {
         over = true;
         if (registration != null) {
@@ -319,11 +348,17 @@ final class LoopbackConnection implements Connection {
             memory.close();
         }
         state.close();
+        theirs.close();
     }
 
     @Override
     public long size() {
         return size;
+    }
+
+    @Override
+    public ByteOrder byteOrder() {
+        return byteOrder;
     }
 
     @Override
@@ -414,8 +449,54 @@ final class LoopbackConnection implements Connection {
             if (!over) {
                 end();
             }
+            events.close();
         }
         LOCAL.remove(token);
         Reactor.release(false);
+    }
+
+    // ---- signals ----
+
+    @Override
+    public void post(boolean accumulate) {
+        if (!theirs.post(accumulate)) {
+            throw RsmException.of(aborted() ? RsmError.CONN_ABORTED : RsmError.INSUFFICIENT_RESOURCES, "signal-post")
+                .hint("the exporter is gone, or has had as many events as it can count");
+        }
+    }
+
+    @Override
+    public synchronized boolean take() {
+        if (closed || over && events.count() <= (woken ? 1 : 0)) {
+            return false;
+        }
+        return events.take();
+    }
+
+    @Override
+    public Waiting.Outcome await(long deadlineNanos) {
+        if (!events.hold()) {
+            return Waiting.Outcome.READY;
+        }
+        try {
+            return Waiting.forInput(events.fd(), deadlineNanos);
+        } finally {
+            events.release();
+        }
+    }
+
+    @Override
+    public int pollDescriptor() {
+        return events.fd().number();
+    }
+
+    @Override
+    public boolean hold() {
+        return events.hold();
+    }
+
+    @Override
+    public void release() {
+        events.release();
     }
 }

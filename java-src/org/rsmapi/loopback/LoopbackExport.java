@@ -8,6 +8,7 @@ import org.rsmapi.spi.AccessPolicy;
 import org.rsmapi.spi.ExportedMemory;
 import org.rsmapi.sys.Errno;
 import org.rsmapi.sys.OsError;
+import org.rsmapi.sys.Waiting;
 
 /** The memory of one export segment: a {@link Backing}, published by a {@link Publication} while it is published. */
 final class LoopbackExport implements ExportedMemory {
@@ -19,16 +20,22 @@ final class LoopbackExport implements ExportedMemory {
     private static final AtomicInteger NEXT_ID = new AtomicInteger(new SecureRandom().nextInt());
 
     private final LoopbackInterconnect interconnect;
-    private final Backing backing;
     private final long size;
+    private final int flags;
+    /** The one that was made for it; the present one is another after a rebind while it was not published. */
+    private final Backing first;
+    private final ExportEvents events = new ExportEvents();
+    private volatile Backing backing;
     private volatile Publication publication;
     private long generation = 1;
     private boolean destroyed;
 
-    LoopbackExport(LoopbackInterconnect interconnect, Backing backing, long size) {
+    LoopbackExport(LoopbackInterconnect interconnect, Backing backing, long size, int flags) {
         this.interconnect = interconnect;
+        this.first = backing;
         this.backing = backing;
         this.size = size;
+        this.flags = flags;
     }
 
     @Override
@@ -52,7 +59,7 @@ final class LoopbackExport implements ExportedMemory {
     }
 
     private Publication open(int segmentId, AccessPolicy access) {
-        return new Publication(backing, interconnect, segmentId, size, generation, access);
+        return new Publication(backing, events, interconnect, segmentId, size, generation, access);
     }
 
     private Publication openAnywhere(AccessPolicy access) {
@@ -74,6 +81,32 @@ final class LoopbackExport implements ExportedMemory {
     }
 
     @Override
+    public void rebind(long address, Object owner, Gate gate) {
+        gate.shut();
+        try {
+            if (publication == null) {
+                moveTo(Backing.adopt("export-rebind", address, size, owner, flags));
+            } else {
+                backing.rebind("export-rebind", address, owner);
+            }
+        } catch (OsError e) {
+            throw Failures.resources("export-rebind", e).with("address", address).with("length", size);
+        } finally {
+            gate.open();
+        }
+    }
+
+    private void moveTo(Backing next) {
+        try {
+            backing.release();
+        } catch (RuntimeException | Error e) {
+            next.release();
+            throw e;
+        }
+        backing = next;
+    }
+
+    @Override
     public void unpublish() {
         end(Wire.REASON_UNPUBLISHED, true);
     }
@@ -90,6 +123,7 @@ final class LoopbackExport implements ExportedMemory {
                 throw Failures.resources("export-destroy", e).hint("there is no memory to move the content to: call again");
             }
             destroyed = true;
+            events.close();
         }
     }
 
@@ -104,16 +138,56 @@ final class LoopbackExport implements ExportedMemory {
                 .hint("importers are disconnected, but may still see memory that could not be moved: free memory and call again");
         }
         publication = null;
+        events.renew();
     }
 
     @Override
     public void giveBack() {
-        backing.giveBack();
+        first.giveBack();
     }
 
     @Override
     public int importers() {
         Publication current = publication;
         return current == null ? 0 : current.importers();
+    }
+
+    // ---- signals ----
+
+    @Override
+    public void post(boolean accumulate) {
+        Publication current = publication;
+        if (current != null) {
+            current.post(accumulate);
+        }
+    }
+
+    @Override
+    public boolean take() {
+        return events.take();
+    }
+
+    @Override
+    public Waiting.Outcome await(long deadlineNanos) {
+        return events.await(deadlineNanos);
+    }
+
+    @Override
+    public int pollDescriptor() {
+        try {
+            return events.pollDescriptor();
+        } catch (OsError e) {
+            throw Failures.resources("get-pollfd", e);
+        }
+    }
+
+    @Override
+    public boolean hold() {
+        return events.hold();
+    }
+
+    @Override
+    public void release() {
+        events.release();
     }
 }

@@ -1,7 +1,16 @@
 package org.rsmapi.loopback;
 
+import java.security.SecureRandom;
+import java.util.Set;
+import java.util.SortedMap;
+import java.util.SortedSet;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Supplier;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.rsmapi.ControllerAttributes;
 import org.rsmapi.Permission;
 import org.rsmapi.RsmError;
@@ -9,7 +18,9 @@ import org.rsmapi.RsmException;
 import org.rsmapi.spi.Connection;
 import org.rsmapi.spi.ExportedMemory;
 import org.rsmapi.spi.Interconnect;
+import org.rsmapi.sys.Fd;
 import org.rsmapi.sys.OsError;
+import org.rsmapi.sys.Sockets;
 import org.rsmapi.sys.SystemMemory;
 import org.rsmapi.sys.Vm;
 
@@ -22,20 +33,56 @@ final class LoopbackInterconnect implements Interconnect {
     private static final long USER_ADDRESSES = 1L << 47;
     private static final long SEGMENTS = 65_535;
 
+    private static final SecureRandom MARKS = new SecureRandom();
+    private static final Pattern PRESENCE = Pattern.compile("(shm[0-9]{1,2})/([0-9]{1,2})/[0-9a-f]{16}");
+    private static final Set<LoopbackInterconnect> OPEN = ConcurrentHashMap.newKeySet();
+
     private final String name;
     private final int node;
     private final boolean localOnly;
+    /** The sign that the node is there, for the topology; null on a controller that the topology does not list. */
+    private final Fd presence;
     private final AtomicBoolean closed = new AtomicBoolean();
 
-    static {
-        Failures.prepare();
-    }
-
     LoopbackInterconnect(String name, int node, boolean localOnly) {
+        Rehearsal.once();
         this.name = name;
         this.node = node;
         this.localOnly = localOnly;
+        this.presence = localOnly ? null : present(name, node);
         Reactor.acquire();
+        OPEN.add(this);
+    }
+
+    private static Fd present(String controller, int node) {
+        try {
+            return Sockets.bind(Wire.presence(controller, node, MARKS.nextLong()));
+        } catch (OsError e) {
+            throw Failures.resources("get-controller", e).with("controller", controller).with("node", node);
+        }
+    }
+
+    /** The nodes that somebody on this machine (in this network namespace) plays, by controller. */
+    static SortedMap<String, SortedSet<Integer>> presences() {
+        SortedMap<String, SortedSet<Integer>> found = new TreeMap<>();
+        for (String name : Sockets.names(Wire.PRESENCE)) {
+            Matcher parts = PRESENCE.matcher(name.substring(Wire.PRESENCE.length()));
+            if (parts.matches() && Integer.parseInt(parts.group(2)) < MAX_NODES) { // anybody may bind such a name
+                found.computeIfAbsent(parts.group(1), key -> new TreeSet<>()).add(Integer.parseInt(parts.group(2)));
+            }
+        }
+        return found;
+    }
+
+    /** The nodes that this process plays on a controller. */
+    static SortedSet<Integer> nodesPlayed(String controller) {
+        SortedSet<Integer> nodes = new TreeSet<>();
+        for (LoopbackInterconnect each : OPEN) {
+            if (each.name.equals(controller)) {
+                nodes.add(each.node);
+            }
+        }
+        return nodes;
     }
 
     @Override
@@ -69,24 +116,25 @@ final class LoopbackInterconnect implements Interconnect {
     }
 
     @Override
-    public ExportedMemory allocate(long length) {
-        return new LoopbackExport(this, creating(length, () -> Backing.allocate(length)), length);
+    public ExportedMemory allocate(long length, int flags) {
+        return create(length, flags, () -> Backing.allocate(length, flags));
     }
 
     @Override
-    public ExportedMemory adopt(long address, long length, Object owner) {
-        Backing backing = creating(length, () -> Backing.adopt(address, length, owner));
-        if (backing == null) {
-            throw RsmException.of(RsmError.BAD_ADDR, "export-create").with("address", address).with("length", length)
-                .hint("another segment lies over a part of this memory; only exactly the same range can be exported again");
-        }
-        return new LoopbackExport(this, backing, length);
+    public ExportedMemory adopt(long address, long length, Object owner, int flags) {
+        return create(length, flags, () -> Backing.adopt("export-create", address, length, owner, flags));
     }
 
-    private static Backing creating(long length, Supplier<Backing> making) {
+    private ExportedMemory create(long length, int flags, Supplier<Backing> making) {
+        Backing backing = null;
         try {
-            return making.get();
+            backing = making.get();
+            return new LoopbackExport(this, backing, length, flags);
         } catch (OsError e) {
+            if (backing != null) {
+                backing.release();
+                backing.giveBack();
+            }
             throw Failures.resources("export-create", e).with("length", length);
         }
     }
@@ -103,6 +151,10 @@ final class LoopbackInterconnect implements Interconnect {
     @Override
     public void close() {
         if (closed.compareAndSet(false, true)) {
+            OPEN.remove(this);
+            if (presence != null) {
+                presence.close();
+            }
             Reactor.release(true);
         }
     }

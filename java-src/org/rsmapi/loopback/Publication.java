@@ -8,6 +8,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import org.rsmapi.RsmError;
 import org.rsmapi.spi.AccessPolicy;
 import org.rsmapi.sys.Errno;
+import org.rsmapi.sys.EventFd;
 import org.rsmapi.sys.Fd;
 import org.rsmapi.sys.Identity;
 import org.rsmapi.sys.MemFd;
@@ -30,6 +31,7 @@ final class Publication {
     private static final long PAUSE_MILLIS = 50;
 
     private final Backing backing;
+    private final ExportEvents events;
     private final String controller;
     private final boolean localOnly;
     private final int node;
@@ -50,9 +52,10 @@ final class Publication {
      *
      * @throws OsError EADDRINUSE if the name is taken
      */
-    Publication(Backing backing, LoopbackInterconnect interconnect, int segmentId, long size, long generation,
-            AccessPolicy access) {
+    Publication(Backing backing, ExportEvents events, LoopbackInterconnect interconnect, int segmentId, long size,
+            long generation, AccessPolicy access) {
         this.backing = backing;
+        this.events = events;
         this.controller = interconnect.name();
         this.localOnly = interconnect.localOnly();
         this.node = interconnect.localNode();
@@ -95,6 +98,13 @@ final class Publication {
 
     int importers() {
         return importers.size();
+    }
+
+    /** Posts one event for every importer. */
+    void post(boolean accumulate) {
+        for (Importer importer : importers) {
+            importer.events.post(accumulate);
+        }
     }
 
     void setAccess(AccessPolicy next) {
@@ -193,6 +203,8 @@ final class Publication {
         private final Sockets.Peer peer;
         private final Reactor.Registration watched;
         private long token;
+        /** What is posted for it. Before it is one of the importers there is none. */
+        private EventFd events;
 
         Importer(Fd fd) {
             this.fd = fd;
@@ -280,6 +292,7 @@ final class Publication {
         }
 
         private void welcome(Wire.Connect wish) {
+            events = EventFd.ofEvents(0);
             Fd[] descriptors = descriptors(wish);
             Wire.Answer answer = new Wire.Answer(0, size, generation, wish.permission(), ByteOrder.nativeOrder(),
                 (int) Vm.pageSize(), descriptors.length, Identity.pid());
@@ -293,11 +306,12 @@ final class Publication {
 
         /** No more than the permission needs: what was not handed out cannot be misused. */
         private Fd[] descriptors(Wire.Connect wish) {
+            Fd theirs = Publication.this.events.handOut().fd();
             if (!wish.wantsMemory()) {
-                return new Fd[] {stateForReading};
+                return new Fd[] {stateForReading, theirs, events.fd()};
             }
             Fd memory = wish.wantsToWrite() ? backing.fileForWriting() : backing.fileForReading();
-            return new Fd[] {memory, stateForReading};
+            return new Fd[] {memory, stateForReading, theirs, events.fd()};
         }
 
         /** Sends a message if there is room; a peer that does not read misses it, and sees the end of the connection. */
@@ -325,6 +339,9 @@ final class Publication {
             if (fd.isOpen()) {
                 watched.remove();
                 fd.close();
+            }
+            if (events != null) {
+                events.close();
             }
         }
     }

@@ -11,6 +11,7 @@ import org.rsmapi.mem.Reclaim;
 import org.rsmapi.sys.Epoll;
 import org.rsmapi.sys.EventFd;
 import org.rsmapi.sys.Fd;
+import org.rsmapi.sys.Waiting;
 
 /**
  * The one thread of the loopback interconnect: it answers connects, and learns when a peer has something to say or is gone.
@@ -94,15 +95,11 @@ final class Reactor {
         }
     }
 
-    /** Loads what is needed when descriptors have run out; see {@link Failures#prepare}. */
-    static void prepare() {
-        new PriorityQueue<Timer>(Comparator.comparingLong(Timer::due)).add(new Timer(0, Reactor::prepare));
-    }
-
     /** Says that the reactor will be needed. */
     static void acquire() {
         synchronized (LOCK) {
             holders++;
+            Waiting.keep(true);
         }
     }
 
@@ -118,6 +115,7 @@ final class Reactor {
             if (--holders == 0) {
                 last = running;
                 running = null;
+                Waiting.keep(false);
             }
         }
         if (last != null) {

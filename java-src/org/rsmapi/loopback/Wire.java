@@ -43,6 +43,14 @@ final class Wire {
 
     private Wire() {}
 
+    /** What the names start with that tell which nodes are there. */
+    static final String PRESENCE = "rsmapi-node/";
+
+    /** The name, without the NUL in front, that a process binds for as long as it plays a node; {@code mark} makes it unique. */
+    static String presence(String controller, int node, long mark) {
+        return PRESENCE + controller + "/" + node + "/" + String.format("%016x", mark);
+    }
+
     /** The name, without the NUL in front, under which a segment is published. */
     static String name(int node, int segmentId) {
         return "rsmapi/" + node + "/" + String.format("%08x", segmentId);

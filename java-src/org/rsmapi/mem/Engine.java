@@ -130,6 +130,46 @@ public abstract class Engine {
     /** Adds to the long, wrapping around; the value before. */
     public abstract long getAndAddLong(long address, long delta);
 
+    /** As {@link #compareAndSetInt}, but only what follows is ordered; an engine that has no such thing orders more. */
+    public boolean compareAndSetIntAcquire(long address, int expected, int value) {
+        return compareAndSetInt(address, expected, value);
+    }
+
+    /** As {@link #compareAndSetInt}, but only what came before is ordered. */
+    public boolean compareAndSetIntRelease(long address, int expected, int value) {
+        return compareAndSetInt(address, expected, value);
+    }
+
+    /** As {@link #compareAndSetLong}, but only what follows is ordered. */
+    public boolean compareAndSetLongAcquire(long address, long expected, long value) {
+        return compareAndSetLong(address, expected, value);
+    }
+
+    /** As {@link #compareAndSetLong}, but only what came before is ordered. */
+    public boolean compareAndSetLongRelease(long address, long expected, long value) {
+        return compareAndSetLong(address, expected, value);
+    }
+
+    /** As {@link #getAndAddInt}, but only what follows is ordered. */
+    public int getAndAddIntAcquire(long address, int delta) {
+        return getAndAddInt(address, delta);
+    }
+
+    /** As {@link #getAndAddInt}, but only what came before is ordered. */
+    public int getAndAddIntRelease(long address, int delta) {
+        return getAndAddInt(address, delta);
+    }
+
+    /** As {@link #getAndAddLong}, but only what follows is ordered. */
+    public long getAndAddLongAcquire(long address, long delta) {
+        return getAndAddLong(address, delta);
+    }
+
+    /** As {@link #getAndAddLong}, but only what came before is ordered. */
+    public long getAndAddLongRelease(long address, long delta) {
+        return getAndAddLong(address, delta);
+    }
+
     /** Copies bytes; the ranges may overlap. */
     public final void copy(long source, long target, long bytes) {
         long left = bytes;

@@ -190,6 +190,46 @@ final class ForeignEngine extends Engine {
         return (long) LONG.getAndAdd(address, delta);
     }
     @Override
+    public boolean compareAndSetIntAcquire(long address, int expected, int value) {
+        return (int) INT.compareAndExchangeAcquire(address, expected, value) == expected;
+    }
+
+    @Override
+    public int getAndAddIntAcquire(long address, int delta) {
+        return (int) INT.getAndAddAcquire(address, delta);
+    }
+
+    @Override
+    public boolean compareAndSetIntRelease(long address, int expected, int value) {
+        return (int) INT.compareAndExchangeRelease(address, expected, value) == expected;
+    }
+
+    @Override
+    public int getAndAddIntRelease(long address, int delta) {
+        return (int) INT.getAndAddRelease(address, delta);
+    }
+
+    @Override
+    public boolean compareAndSetLongAcquire(long address, long expected, long value) {
+        return (long) LONG.compareAndExchangeAcquire(address, expected, value) == expected;
+    }
+
+    @Override
+    public long getAndAddLongAcquire(long address, long delta) {
+        return (long) LONG.getAndAddAcquire(address, delta);
+    }
+
+    @Override
+    public boolean compareAndSetLongRelease(long address, long expected, long value) {
+        return (long) LONG.compareAndExchangeRelease(address, expected, value) == expected;
+    }
+
+    @Override
+    public long getAndAddLongRelease(long address, long delta) {
+        return (long) LONG.getAndAddRelease(address, delta);
+    }
+
+    @Override
     void copyChunk(long source, long target, long bytes) {
         try {
             COPY.invokeExact(source, target, bytes);

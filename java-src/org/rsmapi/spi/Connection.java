@@ -1,9 +1,10 @@
 package org.rsmapi.spi;
 
+import java.nio.ByteOrder;
 import org.rsmapi.Permission;
 
 /** One importer's connection to a published segment. */
-public interface Connection {
+public interface Connection extends Signals {
     /** Where a mapping has to go. */
     enum Placement {
         /** Anywhere; the address is a hint. */
@@ -17,13 +18,19 @@ public interface Connection {
     /** The segment's size in bytes. */
     long size();
 
+    /** The byte order of the exporter's machine. */
+    ByteOrder byteOrder();
+
     /** Process id of the exporter, 0 if it is not known. For people to read. */
     int exporterPid();
 
     /** Effective user id of the exporter, by the kernel's word; -1 if it is not known. */
     int exporterUid();
 
-    /** Whether the connection is aborted, by the newest information that can be had without asking the exporter. */
+    /**
+     * Whether the connection is aborted, by the newest information that can be had without asking the exporter. If not, everything
+     * that this thread has read from the segment or written to it before was read from or written to the exporter's memory.
+     */
     boolean aborted();
 
     /**

@@ -1,8 +1,8 @@
 package org.rsmapi.spi;
 
 /** The memory of one export segment, and its publication. */
-public interface ExportedMemory {
-    /** Where the exporter reaches it; the same for as long as it lives. */
+public interface ExportedMemory extends Signals {
+    /** Where the exporter reaches it; the same until {@link #rebind}. */
     long address();
 
     /**
@@ -22,10 +22,20 @@ public interface ExportedMemory {
      */
     void unpublish();
 
+    /**
+     * Takes other memory of the caller's, of the same length and with what it contains, in the place of the present one. Importers
+     * see it at once, where they have mapped the segment. Memory that was adopted before keeps its content and address.
+     *
+     * @param address  a multiple of the page size
+     * @param owner    kept reachable for as long as the memory is used; null if there is nothing to keep
+     * @param gate     closed meanwhile
+     */
+    void rebind(long address, Object owner, Gate gate);
+
     /** Ends the publication if there is one, and the memory. Memory that was adopted keeps its content and address. */
     void destroy();
 
-    /** Gives the address range back, after {@link #destroy()} and when nobody can reach it any more. */
+    /** Gives back the address ranges that were allocated for it, after {@link #destroy()} and when nobody can reach it any more. */
     void giveBack();
 
     /** How many importers are connected. May be called at any time. */
@@ -36,7 +46,7 @@ public interface ExportedMemory {
         /** From now on access waits; returns when none is under way. */
         void shut();
 
-        /** Lets them go on. */
+        /** Lets them go on, at the address that {@link ExportedMemory#address()} says now. */
         void open();
     }
 }

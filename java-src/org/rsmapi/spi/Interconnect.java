@@ -30,15 +30,17 @@ public interface Interconnect {
      * Memory for a segment, allocated by the interconnect.
      *
      * @param length  whole pages
+     * @param flags   of {@link org.rsmapi.ExportSegment}; those that say how the memory is to be
      */
-    ExportedMemory allocate(long length);
+    ExportedMemory allocate(long length, int flags);
 
     /**
      * Makes the caller's own memory exportable. It stays at its address and keeps its content.
      *
      * @param owner  kept reachable for as long as the memory is used; null if there is nothing to keep
+     * @param flags  as in {@link #allocate}
      */
-    ExportedMemory adopt(long address, long length, Object owner);
+    ExportedMemory adopt(long address, long length, Object owner, int flags);
 
     /**
      * Connects to a published segment.

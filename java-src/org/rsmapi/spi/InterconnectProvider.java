@@ -1,5 +1,8 @@
 package org.rsmapi.spi;
 
+import java.util.List;
+import org.rsmapi.Topology;
+
 /** Opens the controllers of one kind of interconnect; found with {@link java.util.ServiceLoader}. */
 public interface InterconnectProvider {
     /**
@@ -11,4 +14,9 @@ public interface InterconnectProvider {
      * @return null if this provider has no such controller
      */
     Interconnect open(String type, int unit, int node);
+
+    /** The controllers of this kind that the topology lists, with the nodes that can be reached over them. */
+    default List<Topology.LocalController> controllers() {
+        return List.of();
+    }
 }

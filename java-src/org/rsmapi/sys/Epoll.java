@@ -29,6 +29,11 @@ public final class Epoll implements AutoCloseable {
         control(CTL_MOD, watched, token, paused ? 0 : EPOLLIN | EPOLLRDHUP);
     }
 
+    /** The descriptor of the set itself, which can be waited for like one of those in it. */
+    public Fd fd() {
+        return fd;
+    }
+
     /** Stops watching it. Has to be called before the descriptor is closed. */
     public void remove(Fd watched) {
         control(CTL_DEL, watched, 0, 0);

@@ -1,34 +1,234 @@
 package org.rsmapi.sys;
 
-/** An eventfd: a 64-bit counter that can be waited for. */
+import com.sun.jna.Native;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.concurrent.atomic.AtomicInteger;
+
+/**
+ * An eventfd: a 64-bit counter that can be waited for.
+ *
+ * <p>Any thread may use it while another one closes it: whoever needs the descriptor's number for longer than a method call takes
+ * {@link #hold()} and lets go with {@link #release()}, and the descriptor is closed when the last one has let go. A close wakes
+ * those who wait for the counter.
+ *
+ * <p>The process at the other end may do with the counter what it likes, also make it blocking, which is a property of both ends
+ * at once. Nothing here blocks because of that, but for one case: {@link #post} between its look and its write, if the other end
+ * fills the counter at that very moment; {@link #close()} ends that.
+ */
 public final class EventFd implements AutoCloseable {
+    private static final int EFD_SEMAPHORE = 1;
     private static final int EFD_NONBLOCK = 04000;
     private static final int EFD_CLOEXEC = 02000000;
+    private static final int RWF_NOWAIT = 8;
+    private static final String LINK = "anon_inode:[eventfd]";
+    private static final String COUNT = "eventfd-count:";
+    private static final int RADIX = 16;
 
-    private final Fd fd = Fd.of(Libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd");
+    /** Bit of {@link #users} that says that nobody may use it any more. */
+    private static final int CLOSED = 1 << 30;
 
-    /** The descriptor, to wait for. */
+    // a pollfd and the number to write, for who posts; an iovec and the number read, for who takes
+    private static final int POLLFD = 0;
+    private static final int WRITTEN = 8;
+    private static final int IOVEC = 16;
+    private static final int READ = 32;
+    private static final int BYTES = 40;
+
+    private final Fd fd;
+    private final Scratch block;
+    private final AtomicInteger users = new AtomicInteger();
+    private final Object posting = new Object();
+    private final Object taking = new Object();
+
+    /** A counter at 0 of which {@link #drain()} takes everything. */
+    public EventFd() {
+        this(Fd.of(Libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
+    }
+
+    private EventFd(Fd fd) {
+        this.fd = fd;
+        try {
+            block = new Scratch(BYTES);
+        } catch (RuntimeException | Error e) {
+            fd.close();
+            throw e;
+        }
+        block.putLong(WRITTEN, 1);
+        block.putLong(IOVEC, block.address() + READ);
+        block.putLong(IOVEC + 8, 8);
+    }
+
+    /** A counter of events, of which {@link #take()} takes one. */
+    public static EventFd ofEvents(long count) {
+        EventFd events = new EventFd(Fd.of(Libc.eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
+        if (count != 0) {
+            events.add(count);
+        }
+        return events;
+    }
+
+    /** The counter that a peer has sent; it belongs to the new object. */
+    public static EventFd received(Fd fd) {
+        return new EventFd(fd);
+    }
+
+    /** What is wrong with a descriptor that a peer sent as a counter, or null if it is one. */
+    public static String objection(Fd fd) {
+        try {
+            return Files.readSymbolicLink(Path.of("/proc/self/fd/" + fd.number())).toString().equals(LINK) ? null : "not an eventfd";
+        } catch (IOException e) {
+            return "not to be identified";
+        }
+    }
+
+    /** The descriptor, to wait for and to hand out. */
     public Fd fd() {
         return fd;
     }
 
-    /** Adds one. */
-    public void signal() {
-        try (Scratch one = new Scratch(8)) {
-            one.putLong(0, 1);
-            Libc.write(fd.number(), one.address(), 8);
+    /** Keeps the descriptor open until {@link #release()}; false if it is closed. */
+    public boolean hold() {
+        while (true) {
+            int now = users.get();
+            if ((now & CLOSED) != 0) {
+                return false;
+            }
+            if (users.compareAndSet(now, now + 1)) {
+                return true;
+            }
         }
+    }
+
+    /** Ends one {@link #hold()}. */
+    public void release() {
+        if (users.decrementAndGet() == CLOSED) {
+            fd.close();
+            block.close();
+        }
+    }
+
+    /** Adds one, for one who waits; does nothing if the counter is at its end or closed. */
+    public void signal() {
+        post(true);
+    }
+
+    /**
+     * Adds one event.
+     *
+     * @param accumulate  whether also if there are events already
+     * @return false if the counter is at its end, or closed
+     */
+    public boolean post(boolean accumulate) {
+        if (!hold()) {
+            return false;
+        }
+        try {
+            synchronized (posting) {
+                int ready = ready();
+                if ((ready & Waiting.POLLOUT) == 0) {
+                    return false;
+                }
+                return !accumulate && (ready & Waiting.POLLIN) != 0 || write(1);
+            }
+        } finally {
+            release();
+        }
+    }
+
+    private int ready() {
+        block.putInt(POLLFD, fd.number());
+        block.putInt(POLLFD + 4, Waiting.POLLIN | Waiting.POLLOUT);
+        return Libc.poll(block.address() + POLLFD, 1, 0) > 0 ? block.getShort(POLLFD + 6) : 0;
+    }
+
+    private boolean write(long count) {
+        block.putLong(WRITTEN, count);
+        return Libc.write(fd.number(), block.address() + WRITTEN, 8) == 8;
+    }
+
+    private void add(long count) {
+        synchronized (posting) {
+            write(count);
+        }
+    }
+
+    /** Takes one event (or, of a counter that is not one of events, all), if there is one. */
+    public boolean take() {
+        if (!hold()) {
+            return false;
+        }
+        try {
+            synchronized (taking) {
+                return read(block.address() + IOVEC, block.address() + READ);
+            }
+        } finally {
+            release();
+        }
+    }
+
+    /** A read that does not wait, whatever the other end has done to the descriptor. */
+    private boolean read(long iovec, long buffer) {
+        long n = Libc.syscall(Libc.SYS_PREADV2, fd.number(), iovec, 1, -1, -1, RWF_NOWAIT);
+        if (n == -1) {
+            int errno = Native.getLastError();
+            if (errno == Errno.EOPNOTSUPP || errno == Errno.ENOSYS) { // a kernel before 5.8
+                n = Libc.read(fd.number(), buffer, 8);
+            }
+        }
+        return n == 8;
     }
 
     /** Sets it to zero. */
     public void drain() {
-        try (Scratch count = new Scratch(8)) {
-            Libc.read(fd.number(), count.address(), 8);
+        take();
+    }
+
+    /** How much the counter has. Read from /proc, which is slow; 0 if that cannot be done. */
+    public long count() {
+        if (!hold()) {
+            return 0;
+        }
+        try {
+            for (String line : Vm.procLines("/proc/self/fdinfo/" + fd.number())) {
+                if (line.startsWith(COUNT)) {
+                    return Long.parseUnsignedLong(line.substring(COUNT.length()).trim(), RADIX);
+                }
+            }
+            return 0;
+        } finally {
+            release();
         }
     }
 
+    /** Closes it, at the latest when the last one who holds it lets go; those who wait are woken. Idempotent. */
     @Override
     public void close() {
-        fd.close();
+        int now;
+        do {
+            now = users.get();
+            if ((now & CLOSED) != 0) {
+                return;
+            }
+        } while (!users.compareAndSet(now, now + 1 | CLOSED));
+        if (now > 0) {
+            wake();
+        }
+        release();
+    }
+
+    /** For those who hold it: a writer that the other end has got stuck, and then who waits for events. */
+    private void wake() {
+        try (Scratch own = new Scratch(READ + 8)) {
+            own.putLong(0, own.address() + READ);
+            own.putLong(8, 8);
+            read(own.address(), own.address() + READ);
+        }
+        synchronized (posting) {
+            if ((ready() & Waiting.POLLOUT) != 0) {
+                write(1);
+            }
+        }
     }
 }

@@ -81,4 +81,11 @@ final class Libc {
     static native int umask(int mask);
 
     static native long sysconf(int name);
+
+    static native int mlock(long address, long length);
+
+    /** For calls that not every C library has a function for; the numbers depend on the processor. */
+    static native long syscall(long number, long a, long b, long c, long d, long e, long f);
+
+    static final long SYS_PREADV2 = "aarch64".equals(System.getProperty("os.arch")) ? 286 : 327;
 }

@@ -13,7 +13,7 @@ public final class OsError extends RuntimeException {
         this.errno = errno;
     }
 
-    /** A failure that did not happen, for those who want to have everything about failures loaded. */
+    /** A failure that did not happen, for those who want to try out early how they tell of one. */
     public static OsError rehearsal() {
         return new OsError("none", Errno.EMFILE);
     }

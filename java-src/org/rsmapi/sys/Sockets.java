@@ -44,9 +44,8 @@ public final class Sockets {
      * @throws OsError EADDRINUSE if the name is taken
      */
     public static Fd listen(String name, int backlog) {
-        Fd fd = open();
-        try (Scratch address = address(name)) {
-            Fd.check(Libc.bind(fd.number(), address.address(), addressLength(name)), "bind");
+        Fd fd = bind(name);
+        try {
             Fd.check(Libc.listen(fd.number(), backlog), "listen");
             return fd;
         } catch (RuntimeException | Error e) {
@@ -69,6 +68,34 @@ public final class Sockets {
             fd.close();
             throw e;
         }
+    }
+
+    /**
+     * A socket that has an abstract name and listens to nobody: a sign that this process is there.
+     *
+     * @throws OsError EADDRINUSE if the name is taken
+     */
+    public static Fd bind(String name) {
+        Fd fd = open();
+        try (Scratch address = address(name)) {
+            Fd.check(Libc.bind(fd.number(), address.address(), addressLength(name)), "bind");
+            return fd;
+        } catch (RuntimeException | Error e) {
+            fd.close();
+            throw e;
+        }
+    }
+
+    /** The abstract names with this prefix that are bound in this network namespace; a name may come more than once. */
+    public static List<String> names(String prefix) {
+        List<String> found = new ArrayList<>();
+        for (String line : Vm.procLines("/proc/net/unix")) {
+            int at = line.indexOf(" @" + prefix);
+            if (at >= 0) {
+                found.add(line.substring(at + 2));
+            }
+        }
+        return found;
     }
 
     private static Fd open() {

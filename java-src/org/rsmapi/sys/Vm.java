@@ -20,9 +20,14 @@ public final class Vm {
     private static final int MAP_ANONYMOUS = 0x20;
     private static final int MAP_NORESERVE = 0x4000;
     private static final int MAP_FIXED_NOREPLACE = 0x100000;
+    private static final int MADV_HUGEPAGE = 14;
+    private static final int MADV_POPULATE_READ = 22;
     private static final int MADV_POPULATE_WRITE = 23;
+    private static final int MADV_COLLAPSE = 25;
     private static final int SC_PAGESIZE = 30;
     private static final int PIECE = 1 << 16;
+    private static final int COLLAPSE_ATTEMPTS = 20;
+    private static final String HUGE_PAGE_SIZE = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size";
 
     private static final long PAGE = Libc.sysconf(SC_PAGESIZE);
 
@@ -94,16 +99,75 @@ public final class Vm {
      * @return false if the kernel does not know how (before 5.14); the caller then touches each page itself
      */
     public static boolean populateForWriting(long address, long length) {
-        while (Libc.madvise(address, length, MADV_POPULATE_WRITE) == -1) {
+        return populate(address, length, MADV_POPULATE_WRITE, "madvise(MADV_POPULATE_WRITE)");
+    }
+
+    /**
+     * Enters every page of a range into the page table, for reading.
+     *
+     * @return false if the kernel does not know how (before 5.14)
+     * @throws OsError ENOMEM if a part of the range is not mapped, EFAULT if a page cannot be had
+     */
+    public static boolean populateForReading(long address, long length) {
+        return populate(address, length, MADV_POPULATE_READ, "madvise(MADV_POPULATE_READ)");
+    }
+
+    private static boolean populate(long address, long length, int advice, String call) {
+        while (Libc.madvise(address, length, advice) == -1) {
             int errno = Native.getLastError();
             if (errno == Errno.EINVAL) {
                 return false;
             }
             if (errno != Errno.EINTR && errno != Errno.EAGAIN) {
-                throw new OsError("madvise(MADV_POPULATE_WRITE)", errno);
+                throw new OsError(call, errno);
             }
         }
         return true;
+    }
+
+    /**
+     * Keeps a range in memory, for as long as it is mapped as it is now.
+     *
+     * @throws OsError ENOMEM or EPERM if the process may not lock as much
+     */
+    public static void lock(long address, long length) {
+        Fd.check(Libc.mlock(address, length), "mlock");
+    }
+
+    /** The size of a huge page in bytes, or 0 if this kernel has none that it makes by itself. */
+    public static long hugePageSize() {
+        List<String> lines = procLines(HUGE_PAGE_SIZE);
+        return lines.isEmpty() ? 0 : Long.parseLong(lines.get(0).trim());
+    }
+
+    /**
+     * Puts huge pages in the place of the small ones of a shared mapping. Both its ends are multiples of the size of a huge page.
+     *
+     * @throws OsError EINVAL if the kernel cannot (before 6.1) or must not, ENOMEM, EBUSY or EAGAIN if there are none to be had now
+     */
+    public static void makeHuge(long address, long length) {
+        Fd.check(Libc.madvise(address, length, MADV_HUGEPAGE), "madvise(MADV_HUGEPAGE)");
+        for (int attempt = 1; Libc.madvise(address, length, MADV_COLLAPSE) == -1; attempt++) {
+            int errno = Native.getLastError();
+            if (errno != Errno.EAGAIN && errno != Errno.EINTR && errno != Errno.EBUSY || attempt == COLLAPSE_ATTEMPTS) {
+                throw new OsError("madvise(MADV_COLLAPSE)", errno);
+            }
+        }
+    }
+
+    /** An address range of zero pages that starts at a multiple of {@code alignment}, a power of two. It takes no memory yet. */
+    public static long reserve(long length, long alignment) {
+        long whole = length + alignment;
+        long start = map(0, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        long aligned = start + alignment - 1 & -alignment;
+        if (aligned > start) {
+            unmap(start, aligned - start);
+        }
+        long end = aligned + length;
+        if (end < start + whole) {
+            unmap(end, start + whole - end);
+        }
+        return aligned;
     }
 
     private static long map(long address, long length, int prot, int flags, int fd, long offset) {

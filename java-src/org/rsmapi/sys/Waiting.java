@@ -3,16 +3,31 @@ package org.rsmapi.sys;
 import com.sun.jna.Native;
 import java.nio.channels.AsynchronousCloseException;
 import java.nio.channels.spi.AbstractInterruptibleChannel;
+import java.util.ArrayDeque;
 
-/** Waiting for one descriptor in the calling thread: with a deadline, without spinning, and ended by {@link Thread#interrupt()}. */
+/** Waiting for descriptors in the calling thread: with a deadline, without spinning, and ended by {@link Thread#interrupt()}. */
 public final class Waiting {
-    private static final int POLLIN = 1;
+    /** {@code POLLIN}: there is something to read. */
+    public static final int POLLIN = 1;
+    /** {@code POLLOUT}: there is room to write. */
+    public static final int POLLOUT = 4;
+
     private static final int POLLFD_BYTES = 8;
+    private static final int MOST_IDLE = 16;
+
+    /** Wakers that nobody uses at the moment: making one for every wait would cost as much as the wait. */
+    private static final ArrayDeque<EventFd> IDLE = new ArrayDeque<>();
+    private static boolean keeping;
 
     private Waiting() {}
 
     /** How a wait ended. */
     public enum Outcome { READY, TIMEOUT, INTERRUPTED }
+
+    /** A time on the clock of {@link System#nanoTime()}, so many nanoseconds from now; at most a century or so. */
+    public static long deadline(long nanos) {
+        return System.nanoTime() + Math.min(nanos, Long.MAX_VALUE / 4);
+    }
 
     /**
      * Waits until the descriptor has input or its other end is gone.
@@ -21,13 +36,109 @@ public final class Waiting {
      * @return INTERRUPTED leaves the thread's interrupt status set
      */
     public static Outcome forInput(Fd fd, long deadlineNanos) {
-        if (poll(fd, null, 0)) {
-            return Outcome.READY;
+        return forAny(new int[] {fd.number()}, new short[] {POLLIN}, new short[1], deadlineNanos);
+    }
+
+    /**
+     * Waits until poll(2) has something to say of one of the descriptors.
+     *
+     * @param events   what to wait for, the bits of poll(2)
+     * @param revents  is filled with what there is
+     * @param deadlineNanos on the clock of {@link System#nanoTime()}
+     * @return INTERRUPTED leaves the thread's interrupt status set
+     * @throws OsError EINVAL if there are more descriptors than the process may have open, ENOMEM
+     */
+    public static Outcome forAny(int[] fds, short[] events, short[] revents, long deadlineNanos) {
+        try (Polled polled = new Polled(fds, events)) {
+            if (polled.ready(null, 0)) {
+                polled.tell(revents);
+                return Outcome.READY;
+            }
+            if (deadlineNanos - System.nanoTime() <= 0) {
+                return Outcome.TIMEOUT;
+            }
+            // A thread inside poll(2) does not notice Thread.interrupt(). The JDK calls implCloseChannel on whoever interrupts it
+            // between begin() and end(), and there we make the poll return.
+            EventFd waker = waker();
+            try {
+                Outcome outcome = new Interruptible(waker).await(polled, deadlineNanos);
+                if (outcome == Outcome.READY) {
+                    polled.tell(revents);
+                }
+                return outcome;
+            } finally {
+                idle(waker);
+            }
         }
-        // A thread inside poll(2) does not notice Thread.interrupt(). The JDK calls implCloseChannel on whoever interrupts it
-        // between begin() and end(), and there we make the poll return.
-        try (EventFd waker = new EventFd()) {
-            return new Interruptible(waker).await(fd, deadlineNanos);
+    }
+
+    private static EventFd waker() {
+        EventFd idle;
+        synchronized (IDLE) {
+            idle = IDLE.poll();
+        }
+        return idle == null ? new EventFd() : idle;
+    }
+
+    private static void idle(EventFd waker) {
+        waker.drain(); // an interrupt has signalled it before end() returned
+        synchronized (IDLE) {
+            if (keeping && IDLE.size() < MOST_IDLE) {
+                IDLE.push(waker);
+                return;
+            }
+        }
+        waker.close();
+    }
+
+    /** Whether descriptors for waiting may be kept from one wait to the next; when not, those there are get closed. */
+    public static void keep(boolean keep) {
+        synchronized (IDLE) {
+            keeping = keep;
+            while (!keep && !IDLE.isEmpty()) {
+                IDLE.pop().close();
+            }
+        }
+    }
+
+    /** The array of struct pollfd, and behind it one more for the waker. */
+    private static final class Polled implements AutoCloseable {
+        private final Scratch block;
+        private final int count;
+
+        Polled(int[] fds, short[] events) {
+            count = fds.length;
+            block = new Scratch((count + 1) * POLLFD_BYTES);
+            for (int i = 0; i < count; i++) {
+                block.putInt(i * POLLFD_BYTES, fds[i]);
+                block.putShort(i * POLLFD_BYTES + 4, events[i]);
+            }
+            block.putShort(count * POLLFD_BYTES + 4, (short) POLLIN);
+        }
+
+        /** Polls once; whether one of ours is ready. The waker only ends the wait. */
+        boolean ready(EventFd waker, int timeoutMillis) {
+            block.putInt(count * POLLFD_BYTES, waker == null ? -1 : waker.fd().number());
+            int n = Libc.poll(block.address(), count + 1L, timeoutMillis);
+            if (n == -1) {
+                int errno = Native.getLastError();
+                if (errno == Errno.EINTR) {
+                    return false;
+                }
+                throw new OsError("poll", errno);
+            }
+            return n > (block.getShort(count * POLLFD_BYTES + 6) != 0 ? 1 : 0);
+        }
+
+        void tell(short[] revents) {
+            for (int i = 0; i < count; i++) {
+                revents[i] = block.getShort(i * POLLFD_BYTES + 6);
+            }
+        }
+
+        @Override
+        public void close() {
+            block.close();
         }
     }
 
@@ -43,13 +154,13 @@ public final class Waiting {
             waker.signal(); // by the interrupting thread, before end() returns
         }
 
-        Outcome await(Fd fd, long deadlineNanos) {
+        Outcome await(Polled polled, long deadlineNanos) {
             boolean ready = false;
             begin();
             try {
                 long left;
                 while (!ready && isOpen() && (left = deadlineNanos - System.nanoTime()) > 0) {
-                    ready = poll(fd, waker.fd(), (int) Math.min(Integer.MAX_VALUE, left / 1_000_000 + 1));
+                    ready = polled.ready(waker, (int) Math.min(Integer.MAX_VALUE, left / 1_000_000 + 1));
                 }
             } finally {
                 leave();
@@ -72,25 +183,6 @@ public final class Waiting {
             } catch (AsynchronousCloseException e) {
                 return;
             }
-        }
-    }
-
-    /** Polls one descriptor, and a second one that only ends the wait; whether the first is ready. */
-    private static boolean poll(Fd fd, Fd waker, int timeoutMillis) {
-        try (Scratch fds = new Scratch(2 * POLLFD_BYTES)) {
-            fds.putInt(0, fd.number());
-            fds.putShort(4, (short) POLLIN);
-            fds.putInt(8, waker == null ? -1 : waker.number());
-            fds.putShort(12, (short) POLLIN);
-            int n = Libc.poll(fds.address(), 2, timeoutMillis);
-            if (n == -1) {
-                int errno = Native.getLastError();
-                if (errno == Errno.EINTR) {
-                    return false;
-                }
-                throw new OsError("poll", errno);
-            }
-            return fds.getShort(6) != 0;
         }
     }
 }

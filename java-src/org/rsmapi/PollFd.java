@@ -1,0 +1,150 @@
+package org.rsmapi;
+
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import org.rsmapi.sys.Errno;
+import org.rsmapi.sys.OsError;
+import org.rsmapi.sys.Waiting;
+
+/**
+ * A descriptor to wait for: {@code struct pollfd} of rsm_memseg_get_pollfd(3RSM) and rsm_intr_signal_wait_pollfd(3RSM). It is either
+ * a segment's, from {@link Segment#getPollfd()}, or any other of this process, from {@link #of}.
+ */
+public final class PollFd {
+    /** {@code POLLIN}: there is something to read. */
+    public static final int IN = 0x01;
+    /** {@code POLLPRI}: there is something urgent. */
+    public static final int PRI = 0x02;
+    /** {@code POLLOUT}: there is room to write. */
+    public static final int OUT = 0x04;
+    /** {@code POLLERR}: there is an error. Only in {@link #revents()}. */
+    public static final int ERR = 0x08;
+    /** {@code POLLHUP}: the other end is gone. Only in {@link #revents()}. */
+    public static final int HUP = 0x10;
+    /** {@code POLLNVAL}: the descriptor is not open. Only in {@link #revents()}. */
+    public static final int NVAL = 0x20;
+    /** {@code POLLRDNORM}: there is something to read; of a segment, an event. */
+    public static final int RDNORM = 0x40;
+
+    private final Segment segment;
+    private final Signaling signaling;
+    private final int fd;
+    private final int events;
+    private volatile int revents;
+
+    PollFd(Segment segment, Signaling signaling, int fd, int events) {
+        this.segment = segment;
+        this.signaling = signaling;
+        this.fd = fd;
+        this.events = events;
+    }
+
+    /**
+     * A descriptor that is not a segment's.
+     *
+     * @param fd      its number; negative ones are ignored, as poll(2) does
+     * @param events  what to wait for, such as {@link #IN}
+     */
+    public static PollFd of(int fd, int events) {
+        return new PollFd(null, null, fd, events);
+    }
+
+    /** The segment, or null. */
+    public Segment segment() {
+        return segment;
+    }
+
+    /** The descriptor's number. */
+    public int fd() {
+        return fd;
+    }
+
+    /** What to wait for. */
+    public int events() {
+        return events;
+    }
+
+    /** What the last wait has found: 0 if nothing. */
+    public int revents() {
+        return revents;
+    }
+
+    /**
+     * Waits until there is something for at least one of the descriptors (rsm_intr_signal_wait_pollfd(3RSM)). Of each segment that
+     * has events one is taken, and its {@link #revents()} is {@link #RDNORM}; if another thread was faster it is 0. Where the segment
+     * has ended, or its exporter is gone, it is {@link #HUP}. The other descriptors are as poll(2) reports them.
+     *
+     * @param timeout  null or negative: for ever; zero: not at all
+     * @return for how many there is something, at least 1
+     * @throws RsmException BAD_ARGS_ERRORS (null in the list, more descriptors than a process can have), INSUFFICIENT_MEM, INTERRUPTED,
+     *     TIMEOUT
+     */
+    public static int await(List<PollFd> fds, Duration timeout) {
+        String op = "signal-wait-pollfd";
+        if (fds == null || fds.stream().anyMatch(Objects::isNull)) {
+            throw RsmException.of(RsmError.BAD_ARGS_ERRORS, op).with("argument", "fds").hint("give a list of poll descriptors");
+        }
+        List<PollFd> waited = new ArrayList<>(fds);
+        long deadline = Signaling.deadline(timeout);
+        while (true) {
+            switch (poll(op, waited, deadline)) {
+                case READY:
+                    int found = (int) waited.stream().filter(each -> each.revents != 0).count();
+                    if (found > 0) {
+                        return found;
+                    }
+                    break; // another thread has taken the event
+                case INTERRUPTED:
+                    throw RsmException.of(RsmError.INTERRUPTED, op);
+                default:
+                    throw Signaling.timedOut(op, timeout);
+            }
+        }
+    }
+
+    /** Polls all once, and fills their revents. */
+    private static Waiting.Outcome poll(String op, List<PollFd> waited, long deadline) {
+        int[] fds = new int[waited.size()];
+        short[] events = new short[fds.length];
+        short[] revents = new short[fds.length];
+        boolean[] held = new boolean[fds.length];
+        boolean ended = false;
+        try {
+            for (int i = 0; i < fds.length; i++) {
+                PollFd each = waited.get(i);
+                each.revents = 0;
+                held[i] = each.signaling != null && each.signaling.hold();
+                boolean over = each.signaling != null && !held[i];
+                ended |= over;
+                fds[i] = over ? -1 : each.fd;
+                events[i] = (short) each.events;
+            }
+            // of a segment that has ended there is something to say at once
+            Waiting.Outcome outcome = Waiting.forAny(fds, events, revents, ended ? System.nanoTime() : deadline);
+            for (int i = 0; i < fds.length; i++) {
+                PollFd each = waited.get(i);
+                boolean found = outcome == Waiting.Outcome.READY && revents[i] != 0;
+                each.revents = each.signaling == null ? found ? revents[i] : 0
+                    : !held[i] ? HUP : found ? each.signaling.pollResult() : 0;
+            }
+            return ended ? Waiting.Outcome.READY : outcome;
+        } catch (OsError e) {
+            RsmError error = e.is(Errno.ENOMEM) ? RsmError.INSUFFICIENT_MEM : RsmError.BAD_ARGS_ERRORS;
+            throw RsmException.of(error, op).with("descriptors", fds.length).with("errno", e.errno())
+                .with("system-call", e.call()).causedBy(e);
+        } finally {
+            for (int i = 0; i < held.length; i++) {
+                if (held[i]) {
+                    waited.get(i).signaling.letGo();
+                }
+            }
+        }
+    }
+
+    @Override
+    public String toString() {
+        return "#<PollFd " + fd + (segment == null ? "" : " of " + segment) + ">";
+    }
+}

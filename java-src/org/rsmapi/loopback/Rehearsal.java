@@ -1,0 +1,114 @@
+package org.rsmapi.loopback;
+
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.net.URL;
+import java.net.URLConnection;
+import java.nio.charset.StandardCharsets;
+import java.util.List;
+import java.util.stream.Collectors;
+import org.rsmapi.RsmError;
+import org.rsmapi.RsmException;
+import org.rsmapi.mem.Engine;
+import org.rsmapi.sys.OsError;
+import org.rsmapi.sys.Vm;
+
+/**
+ * Has everything of the library loaded and initialised before the first controller opens.
+ *
+ * <p>To load a class from a folder, the JVM has to open its file. In a process that has run out of descriptors it cannot, and
+ * remembers that: whoever needs that class gets a {@link NoClassDefFoundError}, and gets it again when there are descriptors
+ * enough. Want of descriptors is an error like others here, and must not end in one that nobody can catch and nothing can mend.
+ *
+ * <p>The build writes the list of classes, of what the compiler made, so that no class can be forgotten in it. They need nothing
+ * but the JDK, Clojure and JNA; an interconnect that needs more is to be left out here, and to care for itself. Classes of the
+ * JDK need no descriptors: they are in a file that the JVM keeps open, as those of a jar on the class path are.
+ */
+final class Rehearsal {
+    private static final String OP = "get-controller";
+    private static final String LIST = "META-INF/rsmapi/classes";
+
+    private static boolean over;
+
+    private Rehearsal() {}
+
+    /**
+     * Loads all classes, unless that has been done.
+     *
+     * @throws RsmException BAD_CONF (the memory engine that is asked for cannot be had), CTLR_NOT_PRESENT (no native function can
+     *     be called), INSUFFICIENT_RESOURCES (a class cannot be loaded), INTERNAL_ERROR (there is no list of classes). The next
+     *     call tries again
+     */
+    static synchronized void once() {
+        if (!over) {
+            // First of all: an engine that is initialised by another way than by its base class can wait for it forever.
+            chooseEngine();
+            callKernel();
+            load(names());
+            Failures.resources(OP, OsError.rehearsal()).getData();
+            over = true;
+        }
+    }
+
+    private static void chooseEngine() {
+        try {
+            Engine.ENGINE.name();
+        } catch (LinkageError e) {
+            throw RsmException.of(RsmError.BAD_CONF, OP).with("engine", System.getProperty("rsmapi.engine"))
+                .causedBy(e)
+                .hint("the property rsmapi.engine can be foreign (JDK 22 and later), unsafe (where the JDK allows it) or not set");
+        }
+    }
+
+    private static void callKernel() {
+        try {
+            Vm.pageSize();
+        } catch (LinkageError e) {
+            throw RsmException.of(RsmError.CTLR_NOT_PRESENT, OP).with("reason", e.toString()).causedBy(e)
+                .hint("JNA cannot load its native library; the folder that it goes to, jna.tmpdir or java.io.tmpdir, has to be "
+                    + "writable and allow execution");
+        }
+    }
+
+    private static List<String> names() {
+        URL list = loader().getResource(LIST);
+        if (list == null) {
+            throw RsmException.of(RsmError.INTERNAL_ERROR, OP).with("resource", LIST)
+                .hint("it belongs to the library's classes; the project's build, or its jar, has it");
+        }
+        try {
+            URLConnection connection = list.openConnection();
+            connection.setUseCaches(false); // the cache would keep a jar open that everybody else has closed
+            try (BufferedReader lines = new BufferedReader(
+                    new InputStreamReader(connection.getInputStream(), StandardCharsets.UTF_8))) {
+                return lines.lines().collect(Collectors.toList());
+            }
+        } catch (IOException e) {
+            throw cannotLoad(LIST, e);
+        }
+    }
+
+    private static void load(List<String> names) {
+        for (String name : names) {
+            try {
+                // The engine that was not chosen may not work here, and is not needed.
+                if (!Engine.class.isAssignableFrom(Class.forName(name, false, loader()))) {
+                    Class.forName(name, true, loader());
+                }
+            } catch (ClassNotFoundException | LinkageError e) {
+                throw cannotLoad(name, e);
+            }
+        }
+    }
+
+    private static RsmException cannotLoad(String what, Throwable cause) {
+        return RsmException.of(RsmError.INSUFFICIENT_RESOURCES, OP).with("resource", what).with("reason", cause.toString())
+            .causedBy(cause)
+            .hint("it cannot be loaded; does the process have free descriptors (ulimit -n), and is the class path complete?");
+    }
+
+    private static ClassLoader loader() {
+        return Rehearsal.class.getClassLoader();
+    }
+}
