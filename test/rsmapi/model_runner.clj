@@ -12,7 +12,7 @@
             [rsmapi.core :as rsm]
             [rsmapi.model :as model])
   (:import (java.nio.file Files Path)
-           (org.rsmapi RsmException)))
+           (org.rsmapi PollFd RsmException)))
 
 (set! *warn-on-reflection* true)
 
@@ -130,15 +130,28 @@
         :array (as-array type x)
         :local (real-local env type x)))))
 
+(defn- names-of-ready
+  "What signal-wait-pollfd! gives, as the names of the descriptors. Each must be ready for
+  the one thing that they are for."
+  [env ready]
+  (mapv (fn [{:keys [segment revents] :as r}]
+          (or (when (= #{:rdnorm} revents)
+                (some (fn [[k v]] (when (and (instance? PollFd v)
+                                             (identical? segment (.segment ^PollFd v)))
+                                    k))
+                      env))
+              (dissoc r :segment)))
+        ready))
+
 (defn- data
-  "A value of the library as the model has it."
+  "A value of the library as the model has it. env has the handles that the command names."
   [env x]
   (let [name-of #(some (fn [[k v]] (when (identical? v %) k)) env)]
     (cond
       (nil? x) nil
       ;; of floats and bytes, as of the functions for one value, come doubles and longs
       (.isArray (class x)) (mapv #(cond (char? %) % (float? %) (double %) :else (long %)) x)
-      (and (vector? x) (:pollfd (first x))) (mapv (comp name-of :pollfd) x)
+      (and (vector? x) (:revents (first x))) (names-of-ready env x)
       (name-of x) (name-of x)
       :else x)))
 
@@ -197,7 +210,6 @@
       (let [value (call op (doall (map #(real-argument env %1 %2) kinds args)))]
         (if name
           [(assoc env name value) {:ok name}]
-          ;; a value that is a handle, or has some, is one that the command names
           [env {:ok (data (select-keys env (flatten args)) value)}]))
       (catch RsmException e
         [env {:error (ex-data e)}])

@@ -207,21 +207,20 @@
 ;; ------------------------------------------------------------------ rebind
 
 (defn- rebind-target
-  "Where the new memory is, and how long: [address length]; nil for the address if there is
-  none. {:address [name at] :length n}, or {:memory name :at n :length n}."
-  [state {:keys [memory at length] :as opts}]
+  "Where the new memory is, nil if there is none: {:address [name at]}, or {:memory name :at n}."
+  [state {:keys [memory at] :as opts}]
   (if (contains? opts :memory)
-    (let [a (when (or (nil? at) (args/int64? at))
-              (address state [memory (args/int64 at 0)]))]
-      [a (or length (:size a))])
-    [(address state (:address opts)) length]))
+    (when (args/optional-int64? at)
+      (address state [memory (args/int64 at 0)]))
+    (address state (:address opts))))
 
 (defn rebind
   "[:rebind export opts]: every mapping sees the new memory from now on. Nothing is copied."
   [state x opts]
   (let [op :export-rebind
         ex (open-export state x)
-        [a length] (rebind-target state opts)]
+        a (rebind-target state opts)
+        length (:length opts (:size ex))]
     (checked state op [:rsm/bad-seg-hndl (nil? ex)]
       (if (false? (:open? a))
         (unspecified state "the new memory has ended")

@@ -231,7 +231,7 @@
     (let [{:keys [segment iovec signal no-accumulate]} (when (map? request) request)
           im (s/open-import state segment)]
       (checked state op
-        [:rsm/bad-sgio (not (and (map? request) (sequential? iovec)))
+        [:rsm/bad-sgio (not (and (map? request) (or (nil? iovec) (sequential? iovec))))
          :rsm/bad-seg-hndl (and (nil? im) (not (s/mapping? state segment)))
          :rsm/bad-sgio (not (<= 1 (count iovec) 16))]
         (if-let [why (some #(unclear state im (local-side state (:local %))) iovec)]
