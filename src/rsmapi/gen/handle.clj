@@ -25,7 +25,8 @@
       :import (s/open-import? h)
       :mapping (:mapped? h)
       (:local-memory :localmem) (:open? h)
-      :barrier (and (not= :destroyed (:state h)) (s/open-import? (s/object state (:import h))))
+      ;; also of a segment that is disconnected
+      :barrier (not= :destroyed (:state h))
       true)))
 
 (defn live

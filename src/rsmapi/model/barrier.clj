@@ -69,7 +69,7 @@
   [state x mode]
   (s/unless-mapping state x
     (let [im (s/open-import state x)]
-      (checked state :set-barrier-mode
+      (checked state :set-mode
         [:rsm/bad-seg-hndl (nil? im)
          :rsm/bad-mode (not (#{:implicit :explicit} mode))]
         (ok (s/change state (:id im) assoc :mode mode))))))
@@ -79,7 +79,7 @@
   [state x]
   (s/unless-mapping state x
     (let [im (s/open-import state x)]
-      (checked state :barrier-mode [:rsm/bad-seg-hndl (nil? im)]
+      (checked state :get-mode [:rsm/bad-seg-hndl (nil? im)]
         (ok state (:mode im))))))
 
 (def commands

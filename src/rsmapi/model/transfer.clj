@@ -179,12 +179,12 @@
                       (subvec values (+ index (count new-values))))))))
 
 (defn- get-elements
-  "A get of elements of a type. The target is a vector, a memory, or how many: then a new
-  array of zeros."
+  "A get of elements of a type. The target is a vector or a memory, or, but for :get, how
+  many: then a new array of zeros."
   [op type]
   (fn [state x offset target & [index n]]
     (let [width (memory/width type)
-          number? (integer? target)
+          number? (and (integer? target) (not= :get op))
           local (if number? {:values [] :room target} (local-side state target))
           n (or n (if number? target (units local width)))
           index (or index 0)]
@@ -265,9 +265,9 @@
        :rsm/bad-addr (not (zero? (rem offset (long (:page-size state)))))
        :rsm/bad-ctlr-hndl (nil? c)]
       (cond
-        (or other? (not (:open? m)) (controller/released? c) (neg? offset))
-        (unspecified state "not of local memory, or what it is of has ended, or before its start")
-        (or (<= length 0) (> offset (long (:size m))) (> length (- (long (:size m)) offset)))
+        (or other? (not (:open? m)) (controller/released? c) (not (< -1 offset (long (:size m)))))
+        (unspecified state "not of local memory, or what it is of has ended, or not inside it")
+        (or (<= length 0) (> length (- (long (:size m)) offset)))
         (failed state op :rsm/bad-length)
         :else
         (ok (s/add-named state name {:kind :localmem :of (:id m) :memory (:memory m)
