@@ -281,10 +281,9 @@
         h (s/of-kind state y :localmem)]
     (checked state :free-localmemory-handle
       [:rsm/bad-ctlr-hndl (nil? c)
+       :rsm/ctlr-not-present (controller/released? c)
        :rsm/bad-localmem-hndl (not (:open? h))]
-      (if (controller/released? c)
-        (unspecified state "the controller has ended")
-        (ok (s/change state (:id h) assoc :open? false))))))
+      (ok (s/change state (:id h) assoc :open? false)))))
 
 ;; ----------------------------------------------------------------- commands
 
