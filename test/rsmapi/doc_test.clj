@@ -17,6 +17,8 @@
             [clojure.test :refer [deftest is testing]]
             [rsmapi.core :as rsm]
             [rsmapi.error :as error]
+            [rsmapi.gen]
+            [rsmapi.model]
             [rsmapi.runner :as runner])
   (:import (clojure.lang LineNumberingPushbackReader)
            (java.io File PushbackReader StringReader StringWriter)
@@ -72,7 +74,7 @@
       (str/replace #"^(compare-and-set|get-and-add)-int" "$1-long")))
 
 (deftest docstrings
-  (doseq [n ['rsmapi.core 'rsmapi.error]
+  (doseq [n ['rsmapi.core 'rsmapi.error 'rsmapi.model 'rsmapi.gen]
           [fn-name v] (public n)]
     (is (not (str/blank? (:doc (meta v)))) (str n "/" fn-name " has no docstring"))
     (is (contains? (contents n) (in-contents fn-name))
