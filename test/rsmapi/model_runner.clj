@@ -150,48 +150,7 @@
   "Where library and model disagree, and it has been told: {:id :why :commands, the shortest
   that show it, and :is-it? of a step}. A sequence that comes to one of these ends there. When
   the commands do not show it any more, it has to go from here; a test sees to that."
-  [{:id :atomic-on-aborted-write-only
-    :why "an atomic access to a write-only mapping is :rsm/perm-denied, but once the exporter
-          has gone it is :rsm/bad-offset or :rsm/conn-aborted: the lack of the permission to
-          read is not looked at any more"
-    :commands [[:get-controller :c "loopback"]
-               [:create :ex :c {:size 4096}]
-               [:publish :ex {:segment-id 0}]
-               [:connect :im :c {:segment-id :ex}]
-               [:map :m :im {:perm :write}]
-               [:unpublish :ex]
-               [:get-and-add-int :m 0 1]]
-    :is-it? (fn [{[op] :command :keys [expected actual]}]
-              (and (#{:compare-and-set-int :compare-and-set-long
-                      :get-and-add-int :get-and-add-long} op)
-                   (= :rsm/perm-denied (:rsm/error (:error expected)))
-                   (#{:rsm/bad-offset :rsm/conn-aborted} (:rsm/error (:error actual)))))}
-   {:id :operation-of-mapped?
-    :why "mapped? of what is no handle says that the operation was :mapping"
-    :commands [[:mapped? :nothing]]
-    :is-it? (fn [{[op] :command :keys [actual]}]
-              (and (= :mapped? op) (= :mapping (:rsm/op (:error actual)))))}
-   {:id :destroy-barrier-after-disconnect
-    :why "the manual has BAD_SEG_HNDL for a barrier whose segment is disconnected, also for
-          destroying it"
-    :commands [[:get-controller :c "loopback"]
-               [:create :ex :c {:size 4096}]
-               [:publish :ex {:segment-id 0}]
-               [:connect :im :c {:segment-id :ex}]
-               [:init-barrier :b :im]
-               [:disconnect :im]
-               [:destroy-barrier :b]]
-    :is-it? (fn [{[op] :command :keys [expected actual]}]
-              (and (= :destroy-barrier op)
-                   (= :rsm/bad-seg-hndl (:rsm/error (:error expected)))
-                   (contains? actual :ok)))}
-   {:id :order-of-create-localmemory-handle
-    :why "the manual looks at the address before the controller"
-    :commands [[:create-localmemory-handle :h :nothing :nothing]]
-    :is-it? (fn [{[op] :command :keys [expected actual]}]
-              (and (= :create-localmemory-handle op)
-                   (= :rsm/bad-addr (:rsm/error (:error expected)))
-                   (= :rsm/bad-ctlr-hndl (:rsm/error (:error actual)))))}])
+  [])
 
 (defn- known-step [step]
   (some #(when ((:is-it? %) step) (:id %)) known))

@@ -289,6 +289,7 @@
           (str "seed " seed "\n" (player/tell (player/play (player/initial-state) (smallest r))))))))
 
 (deftest known-disagreements-are-still-there
+  (is (= (count player/known) (count (set (map :id player/known)))))
   (doseq [{:keys [id why commands]} player/known]
     (is (= id (:known (player/play (player/initial-state) commands)))
         (str "this is fixed, so take " id " out of known in model_runner.clj: " why))))

@@ -56,10 +56,14 @@
           (ok state))))))
 
 (defn destroy-barrier
-  "[:destroy-barrier barrier]: the import segment is without one if it was the current one."
+  "[:destroy-barrier barrier]: the import segment is without one if it was the current one. Like
+  everything that ends something, it does not need the segment to be connected."
   [state x]
-  (with-barrier state :destroy-barrier x false
-    (fn [b im]
+  (let [b (s/of-kind state x :barrier)
+        im (s/object state (:import b))]
+    (checked state :destroy-barrier
+      [:rsm/bad-barrier-ptr (nil? b)
+       :rsm/barrier-uninitialized (= :destroyed (:state b))]
       (ok (-> state
               (s/change (:id b) assoc :state :destroyed)
               (cond-> (= (:id b) (:barrier im)) (s/change (:id im) assoc :barrier nil)))))))

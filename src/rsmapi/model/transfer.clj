@@ -261,9 +261,10 @@
         offset (long (:offset opts 0))
         length (long (:length opts (- (long (:size m 0)) offset)))]
     (checked state op
-      [:rsm/bad-addr (and (nil? m) (not other?))
-       :rsm/bad-addr (not (zero? (rem offset (long (:page-size state)))))
-       :rsm/bad-ctlr-hndl (nil? c)]
+      ;; a handle that is none comes first here as everywhere; the manual has it second
+      [:rsm/bad-ctlr-hndl (nil? c)
+       :rsm/bad-addr (and (nil? m) (not other?))
+       :rsm/bad-addr (not (zero? (rem offset (long (:page-size state)))))]
       (cond
         (or other? (not (:open? m)) (controller/released? c) (not (< -1 offset (long (:size m)))))
         (unspecified state "not of local memory, or what it is of has ended, or not inside it")
