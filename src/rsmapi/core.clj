@@ -44,7 +44,8 @@
   touching the segment, and answer clojure.datafy/datafy."
   (:require [clojure.core.protocols :as protocols]
             [rsmapi.impl.access :as access]
-            [rsmapi.impl.args :as args])
+            [rsmapi.impl.args :as args]
+            [rsmapi.impl.transfer :as transfer])
   (:import (java.nio ByteOrder)
            (java.nio.file Path)
            (java.util.function Function)
@@ -650,111 +651,7 @@
   ([segment offset target index count]
    (Move/get segment offset target (args/given index) (args/given count))))
 
-(defn put8!
-  "Writes 8-bit elements to an import segment, at offset in bytes from its start, and
-  returns nil. The source is an integer (-128 to 255), a sequence of integers,
-  a byte array, or memory. index and count say which elements
-  of an array; of a memory, index is in bytes and count in elements.
-
-  For mapping, barriers and errors see put!; an integer that does not fit is
-  :rsm/bad-args-errors.
-  rsm_memseg_import_put8(3RSM)."
-  ([segment offset source] (Move/put 8 segment offset source nil nil))
-  ([segment offset source index count]
-   (Move/put 8 segment offset source (args/given index) (args/given count))))
-
-(defn get8
-  "Reads 8-bit elements of an import segment from offset on, in bytes from its start, and
-  returns what they are in: a new byte array, if target is how many, or the target itself,
-  a byte array or memory. index and count say which
-  elements of an array; of a memory, index is in bytes and count in elements.
-
-  For mapping, barriers and errors see put!.
-  rsm_memseg_import_get8(3RSM)."
-  ([segment offset target] (Move/get 8 segment offset target nil nil))
-  ([segment offset target index count]
-   (Move/get 8 segment offset target (args/given index) (args/given count))))
-
-(defn put16!
-  "Writes 16-bit elements to an import segment, at offset in bytes from its start, a multiple of 2, and
-  returns nil. The source is an integer (-32768 to 65535), a sequence of integers,
-  a short or char array, or memory. They are swapped if the
-  exporter's machine has another byte order. index and count say which elements
-  of an array; of a memory, index is in bytes and count in elements.
-
-  For mapping, barriers and errors see put!; an integer that does not fit is
-  :rsm/bad-args-errors.
-  rsm_memseg_import_put16(3RSM)."
-  ([segment offset source] (Move/put 16 segment offset source nil nil))
-  ([segment offset source index count]
-   (Move/put 16 segment offset source (args/given index) (args/given count))))
-
-(defn get16
-  "Reads 16-bit elements of an import segment from offset on, in bytes from its start, a multiple of 2, and
-  returns what they are in: a new short array, if target is how many, or the target itself,
-  a short or char array or memory. They are swapped if the
-  exporter's machine has another byte order. index and count say which
-  elements of an array; of a memory, index is in bytes and count in elements.
-
-  For mapping, barriers and errors see put!.
-  rsm_memseg_import_get16(3RSM)."
-  ([segment offset target] (Move/get 16 segment offset target nil nil))
-  ([segment offset target index count]
-   (Move/get 16 segment offset target (args/given index) (args/given count))))
-
-(defn put32!
-  "Writes 32-bit elements to an import segment, at offset in bytes from its start, a multiple of 4, and
-  returns nil. The source is an integer (-2^31 to 2^32-1), a sequence of integers,
-  an int or float array, or memory. They are swapped if the
-  exporter's machine has another byte order. index and count say which elements
-  of an array; of a memory, index is in bytes and count in elements.
-
-  For mapping, barriers and errors see put!; an integer that does not fit is
-  :rsm/bad-args-errors.
-  rsm_memseg_import_put32(3RSM)."
-  ([segment offset source] (Move/put 32 segment offset source nil nil))
-  ([segment offset source index count]
-   (Move/put 32 segment offset source (args/given index) (args/given count))))
-
-(defn get32
-  "Reads 32-bit elements of an import segment from offset on, in bytes from its start, a multiple of 4, and
-  returns what they are in: a new int array, if target is how many, or the target itself,
-  an int or float array or memory. They are swapped if the
-  exporter's machine has another byte order. index and count say which
-  elements of an array; of a memory, index is in bytes and count in elements.
-
-  For mapping, barriers and errors see put!.
-  rsm_memseg_import_get32(3RSM)."
-  ([segment offset target] (Move/get 32 segment offset target nil nil))
-  ([segment offset target index count]
-   (Move/get 32 segment offset target (args/given index) (args/given count))))
-
-(defn put64!
-  "Writes 64-bit elements to an import segment, at offset in bytes from its start, a multiple of 8, and
-  returns nil. The source is an integer (-2^63 to 2^63-1), a sequence of integers,
-  a long or double array, or memory. They are swapped if the
-  exporter's machine has another byte order. index and count say which elements
-  of an array; of a memory, index is in bytes and count in elements.
-
-  For mapping, barriers and errors see put!; an integer that does not fit is
-  :rsm/bad-args-errors.
-  rsm_memseg_import_put64(3RSM)."
-  ([segment offset source] (Move/put 64 segment offset source nil nil))
-  ([segment offset source index count]
-   (Move/put 64 segment offset source (args/given index) (args/given count))))
-
-(defn get64
-  "Reads 64-bit elements of an import segment from offset on, in bytes from its start, a multiple of 8, and
-  returns what they are in: a new long array, if target is how many, or the target itself,
-  a long or double array or memory. They are swapped if the
-  exporter's machine has another byte order. index and count say which
-  elements of an array; of a memory, index is in bytes and count in elements.
-
-  For mapping, barriers and errors see put!.
-  rsm_memseg_import_get64(3RSM)."
-  ([segment offset target] (Move/get 64 segment offset target nil nil))
-  ([segment offset target index count]
-   (Move/get 64 segment offset target (args/given index) (args/given count))))
+(transfer/def-transfers)
 
 (defn byte-order
   "The byte order of the machine that exports an import segment: :little-endian or

@@ -105,7 +105,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
             memory.giveBack();
             holder.release();
         });
-        this.signaling = new Signaling(memory, new Signaling.State() {
+        this.signaling = new Signaling(memory.signals(), new Signaling.State() {
             @Override
             public void checkOpen(String op) {
                 checkLive(op);

@@ -86,7 +86,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
         this.connection = connection;
         this.watcher = watcher;
         this.watch = Reclaim.whenUnreachable(this, connection::close);
-        this.signaling = new Signaling(connection, new Signaling.State() {
+        this.signaling = new Signaling(connection.signals(), new Signaling.State() {
             @Override
             public void checkOpen(String op) {
                 checkConnected(op);

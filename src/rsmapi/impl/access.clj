@@ -62,7 +62,9 @@
 (def ^:private pointer
   "Mapped memory: see rsm_memseg_import_map(3RSM).")
 
-(defn- text [& paragraphs]
+(defn text
+  "A docstring of paragraphs, broken into lines."
+  [& paragraphs]
   (->> paragraphs
        (map #(str/replace (str/trim %) #"\s+" " "))
        (map (fn [paragraph]

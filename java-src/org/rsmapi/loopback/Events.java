@@ -1,5 +1,6 @@
 package org.rsmapi.loopback;
 
+import org.rsmapi.spi.Signals;
 import org.rsmapi.sys.Epoll;
 import org.rsmapi.sys.EventFd;
 import org.rsmapi.sys.OsError;
@@ -12,8 +13,9 @@ import org.rsmapi.sys.Waiting;
  * here, that there is an end, therefore does not go by the counter. A descriptor that is handed out for waiting elsewhere is an epoll
  * set with the counter in it, and an eventfd of our own for the end.
  */
-final class Events {
+final class Events implements Signals {
     private final Waiting.Group waiters = new Waiting.Group();
+    private final Poster poster;
     private EventFd counter;
     private boolean handedOut;
     private Epoll outside;
@@ -22,8 +24,20 @@ final class Events {
     private boolean ended;
     private boolean closed;
 
-    Events(EventFd counter) {
+    /** The way to the other side's counters. */
+    @FunctionalInterface
+    interface Poster {
+        void post(boolean accumulate);
+    }
+
+    Events(EventFd counter, Poster poster) {
         this.counter = counter;
+        this.poster = poster;
+    }
+
+    @Override
+    public void post(boolean accumulate) {
+        poster.post(accumulate);
     }
 
     /** The counter, for an importer. */
@@ -32,12 +46,13 @@ final class Events {
         return counter;
     }
 
-    synchronized boolean take() {
+    @Override
+    public synchronized boolean take() {
         return !closed && counter.take();
     }
 
-    /** Waits until there may be an event or the end. */
-    Waiting.Outcome await(long deadlineNanos) {
+    @Override
+    public Waiting.Outcome await(long deadlineNanos) {
         int wakes = waiters.wakes();
         EventFd now;
         synchronized (this) {
@@ -53,39 +68,49 @@ final class Events {
         }
     }
 
-    synchronized int pollDescriptor() {
-        if (outside == null) {
-            Epoll set = new Epoll();
-            EventFd end = null;
-            try {
-                end = new EventFd();
-                set.add(end.fd(), 1);
-                set.add(counter.fd(), 0);
-            } catch (RuntimeException | Error e) {
-                set.close();
-                if (end != null) {
-                    end.close();
-                }
-                throw e;
+    @Override
+    public synchronized int pollDescriptor() {
+        try {
+            if (outside == null) {
+                openOutside();
             }
-            outside = set;
-            endMark = end;
-            if (ended) {
-                endMark.signal();
-            }
+            return outside.fd().number();
+        } catch (OsError e) {
+            throw Failures.resources("get-pollfd", e);
         }
-        return outside.fd().number();
     }
 
-    /** Keeps the descriptor for waiting elsewhere open; false if everything is closed. */
-    synchronized boolean hold() {
+    private void openOutside() {
+        Epoll set = new Epoll();
+        EventFd end = null;
+        try {
+            end = new EventFd();
+            set.add(end.fd(), 1);
+            set.add(counter.fd(), 0);
+        } catch (RuntimeException | Error e) {
+            set.close();
+            if (end != null) {
+                end.close();
+            }
+            throw e;
+        }
+        outside = set;
+        endMark = end;
+        if (ended) {
+            endMark.signal();
+        }
+    }
+
+    @Override
+    public synchronized boolean hold() {
         if (!closed) {
             holders++;
         }
         return !closed;
     }
 
-    synchronized void release() {
+    @Override
+    public synchronized void release() {
         holders--;
         closeIfFree();
     }

@@ -12,6 +12,7 @@ import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.spi.Connection;
 import org.rsmapi.spi.Interconnect.AbortListener;
+import org.rsmapi.spi.Signals;
 import org.rsmapi.sys.Errno;
 import org.rsmapi.sys.EventFd;
 import org.rsmapi.sys.Fd;
@@ -59,7 +60,7 @@ final class LoopbackConnection implements Connection {
         this.memory = memory;
         this.state = state;
         this.theirs = theirs;
-        this.events = new Events(events);
+        this.events = new Events(events, this::post);
         this.size = answer.size();
         this.byteOrder = answer.order();
         this.generation = answer.generation();
@@ -452,42 +453,15 @@ final class LoopbackConnection implements Connection {
         Reactor.release(false);
     }
 
-    // ---- signals ----
-
     @Override
-    public void post(boolean accumulate) {
+    public Signals signals() {
+        return events;
+    }
+
+    private void post(boolean accumulate) {
         if (!theirs.post(accumulate)) {
             throw RsmException.of(aborted() ? RsmError.CONN_ABORTED : RsmError.INSUFFICIENT_RESOURCES, "signal-post")
                 .hint("the exporter is gone, or has had as many events as it can count");
         }
-    }
-
-    @Override
-    public boolean take() {
-        return events.take();
-    }
-
-    @Override
-    public Waiting.Outcome await(long deadlineNanos) {
-        return events.await(deadlineNanos);
-    }
-
-    @Override
-    public int pollDescriptor() {
-        try {
-            return events.pollDescriptor();
-        } catch (OsError e) {
-            throw Failures.resources("get-pollfd", e);
-        }
-    }
-
-    @Override
-    public boolean hold() {
-        return events.hold();
-    }
-
-    @Override
-    public void release() {
-        events.release();
     }
 }

@@ -6,10 +6,10 @@ import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.spi.AccessPolicy;
 import org.rsmapi.spi.ExportedMemory;
+import org.rsmapi.spi.Signals;
 import org.rsmapi.sys.Errno;
 import org.rsmapi.sys.EventFd;
 import org.rsmapi.sys.OsError;
-import org.rsmapi.sys.Waiting;
 
 /** The memory of one export segment: a {@link Backing}, published by a {@link Publication} while it is published. */
 final class LoopbackExport implements ExportedMemory {
@@ -25,7 +25,7 @@ final class LoopbackExport implements ExportedMemory {
     private final int flags;
     /** The one that was made for it; the present one is another after a rebind while it was not published. */
     private final Backing first;
-    private final Events events = new Events(EventFd.ofEvents(0));
+    private final Events events = new Events(EventFd.ofEvents(0), this::post);
     private volatile Backing backing;
     private volatile Publication publication;
     private long generation = 1;
@@ -153,42 +153,15 @@ final class LoopbackExport implements ExportedMemory {
         return current == null ? 0 : current.importers();
     }
 
-    // ---- signals ----
-
     @Override
-    public void post(boolean accumulate) {
+    public Signals signals() {
+        return events;
+    }
+
+    private void post(boolean accumulate) {
         Publication current = publication;
         if (current != null) {
             current.post(accumulate);
         }
-    }
-
-    @Override
-    public boolean take() {
-        return events.take();
-    }
-
-    @Override
-    public Waiting.Outcome await(long deadlineNanos) {
-        return events.await(deadlineNanos);
-    }
-
-    @Override
-    public int pollDescriptor() {
-        try {
-            return events.pollDescriptor();
-        } catch (OsError e) {
-            throw Failures.resources("get-pollfd", e);
-        }
-    }
-
-    @Override
-    public boolean hold() {
-        return events.hold();
-    }
-
-    @Override
-    public void release() {
-        events.release();
     }
 }

@@ -4,7 +4,7 @@ import java.nio.ByteOrder;
 import org.rsmapi.Permission;
 
 /** One importer's connection to a published segment. */
-public interface Connection extends Signals {
+public interface Connection {
     /** Where a mapping has to go. */
     enum Placement {
         /** Anywhere; the address is a hint. */
@@ -20,6 +20,9 @@ public interface Connection extends Signals {
 
     /** The byte order of the exporter's machine. */
     ByteOrder byteOrder();
+
+    /** The signals of the import segment. */
+    Signals signals();
 
     /** Process id of the exporter, 0 if it is not known. For people to read. */
     int exporterPid();

@@ -1,7 +1,7 @@
 package org.rsmapi.spi;
 
 /** The memory of one export segment, and its publication. */
-public interface ExportedMemory extends Signals {
+public interface ExportedMemory {
     /** Where the exporter reaches it; the same until {@link #rebind}. */
     long address();
 
@@ -37,6 +37,9 @@ public interface ExportedMemory extends Signals {
 
     /** Gives back the address ranges that were allocated for it, after {@link #destroy()} and when nobody can reach it any more. */
     void giveBack();
+
+    /** The signals of the export segment; they end with {@link #destroy()}. */
+    Signals signals();
 
     /** How many importers are connected. May be called at any time. */
     int importers();
