@@ -46,7 +46,7 @@
             [rsmapi.impl.access :as access]
             [rsmapi.impl.args :as args]
             [rsmapi.impl.transfer :as transfer])
-  (:import (java.nio ByteOrder)
+  (:import (java.nio ByteBuffer ByteOrder)
            (java.nio.file Path)
            (java.util.function Function)
            (org.rsmapi Controller ControllerAttributes AccessEntry Barrier BarrierMode
@@ -725,7 +725,7 @@
        (int? memory)
        (.createLocalMemoryHandle c (unchecked-add (long memory) start) (long (bytes nil)))
 
-       (or offset length)
+       (and (instance? ByteBuffer memory) (or offset length))
        (throw (args/failure RsmError/BAD_ARGS_ERRORS op :argument "options"
                             :hint "a buffer is taken from its position to its limit"))
 
