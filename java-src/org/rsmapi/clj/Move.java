@@ -1,6 +1,7 @@
 package org.rsmapi.clj;
 
 import clojure.lang.BigInt;
+import clojure.lang.ISeq;
 import clojure.lang.RT;
 import clojure.lang.Sequential;
 import java.lang.reflect.Array;
@@ -20,6 +21,9 @@ import org.rsmapi.SegmentMemory;
  */
 public final class Move {
     private static final int BYTES = 0;
+
+    /** What every JVM can allocate. */
+    private static final int LONGEST_ARRAY = Integer.MAX_VALUE - 8;
 
     private Move() {
     }
@@ -51,7 +55,7 @@ public final class Move {
         String op = "put" + bits;
         ImportSegment to = segment(segment, op);
         long at = Coerce.offset(offset, op);
-        put(to, at, bits, elements(bits, source, op), index, count, op);
+        put(to, at, bits, elements(bits, source, to, op), index, count, op);
     }
 
     /** Reads elements of so many bits, and returns what they are in: the target, or a new array if it is a count. */
@@ -74,28 +78,46 @@ public final class Move {
     /** Not longer than the segment: a wrong count must not end in an OutOfMemoryError. */
     private static Object newArray(ImportSegment from, int bits, long count, String op) {
         long most = from.size() / (bits / 8);
-        if (count < 0 || count > most || count > Integer.MAX_VALUE - 8) {
+        if (count < 0 || count > most || count > LONGEST_ARRAY) {
             throw RsmException.of(count < 0 || count > most ? RsmError.BAD_OFFSET : RsmError.BAD_LENGTH, op).with("count", count)
                 .with("size", from.size());
         }
-        return Array.newInstance(bits == 8 ? byte.class : bits == 16 ? short.class : bits == 32 ? int.class : long.class, (int) count);
+        return Array.newInstance(type(bits), (int) count);
     }
 
-    private static Object elements(int bits, Object source, String op) {
+    private static Object elements(int bits, Object source, ImportSegment to, String op) {
         if (isInteger(source)) {
             Object one = Array.newInstance(type(bits), 1);
             set(bits, one, 0, source, op);
             return one;
         }
         if (source instanceof Sequential) {
-            Object[] items = RT.toArray(source);
-            Object many = Array.newInstance(type(bits), items.length);
-            for (int i = 0; i < items.length; i++) {
-                set(bits, many, i, items[i], op);
-            }
-            return many;
+            return elements(bits, RT.seq(source), to.size() / size(bits), op);
         }
         return source;
+    }
+
+    /** The elements in an array; no more than the segment can hold, for the collection may be endless. */
+    private static Object elements(int bits, ISeq items, long most, String op) {
+        Object array = Array.newInstance(type(bits), 16);
+        int length = 0;
+        for (ISeq rest = items; rest != null; rest = rest.next()) {
+            if (length == most || length == LONGEST_ARRAY) {
+                throw RsmException.of(RsmError.BAD_OFFSET, op).with("most-elements", length)
+                    .hint("there are more elements than the segment can hold");
+            }
+            if (length == Array.getLength(array)) {
+                array = copy(array, (int) Math.min(2L * length, LONGEST_ARRAY));
+            }
+            set(bits, array, length++, rest.first(), op);
+        }
+        return copy(array, length);
+    }
+
+    private static Object copy(Object array, int length) {
+        Object copy = Array.newInstance(array.getClass().getComponentType(), length);
+        System.arraycopy(array, 0, copy, 0, Math.min(length, Array.getLength(array)));
+        return copy;
     }
 
     private static Class<?> type(int bits) {
