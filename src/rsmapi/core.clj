@@ -45,7 +45,8 @@
   (:require [clojure.core.protocols :as protocols]
             [rsmapi.impl.access :as access]
             [rsmapi.impl.args :as args])
-  (:import (java.nio ByteOrder)
+  (:import (java.io File)
+           (java.nio ByteOrder)
            (java.nio.file Path)
            (java.util.function Function)
            (org.rsmapi Controller ControllerAttributes AccessEntry Barrier BarrierMode
@@ -221,9 +222,10 @@
                   x
                   (throw (args/failure RsmError/BAD_ADDR op :argument argument :hint "give a string"))))
          id (text application-id "application-id")
+         file (if (or (instance? File file) (instance? Path file)) (str file) file)
          ^SegmentIdRange r (if (nil? file)
                              (SegmentIdRange/of ^String id)
-                             (SegmentIdRange/of ^String id (args/path (text (str file) "file") op)))]
+                             (SegmentIdRange/of ^String id (args/path (text file "file") op)))]
      {:base (.base r) :length (.length r)})))
 
 ;; ------------------------------------------------------------------ export
