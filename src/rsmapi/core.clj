@@ -376,7 +376,7 @@
     (cond
       (some? buffer) (.rebind ex (args/buffer buffer op))
       (some? memory) (.rebind ex
-                              (unchecked-add (.address (args/local-memory memory op))
+                              (unchecked-add (.address (args/local-memory memory op "memory"))
                                              (args/integer at 0 RsmError/BAD_ADDR [op "at"]))
                               (args/integer length size RsmError/BAD_LENGTH [op "length"]))
       :else (.rebind ex
@@ -499,7 +499,7 @@
      :perm (args/perm perm (.bits (.permission im)) RsmError/BAD_PERMS op)
      :attr (args/attr attr op)
      :address (args/integer address 0 RsmError/BAD_ADDR [op "address"])
-     :over (when (some? over) (args/local-memory over op))
+     :over (when (some? over) (args/local-memory over op "over"))
      :at (args/integer at 0 RsmError/BAD_ADDR [op "at"])}))
 
 (defn map!
@@ -599,7 +599,7 @@
 
   Errors: :rsm/bad-addr (not such memory)."
   [memory]
-  (.close (args/local-memory memory "free")))
+  (.close (args/local-memory memory "free" "memory")))
 
 (defmacro with-local-memory
   "Evaluates body with sym bound to (allocate! bytes), and frees it afterwards."
@@ -1026,10 +1026,7 @@
   ([fds opts]
    (let [op "signal-wait-pollfd"
          {:keys [timeout-ms]} (args/options opts #{:timeout-ms} op)
-         waited (if (sequential? fds)
-                  (mapv #(args/pollfd % op) fds)
-                  (throw (args/failure RsmError/BAD_ARGS_ERRORS op :argument "fds"
-                                       :hint "give a vector of descriptors")))]
+         waited (args/pollfds fds op)]
      (PollFd/await waited (args/timeout timeout-ms op))
      (into []
            (keep (fn [^PollFd p]
