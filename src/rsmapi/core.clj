@@ -346,6 +346,19 @@
         {:keys [acl]} (args/options opts #{:acl} op)]
     (.republish ex (args/acl acl op))))
 
+(defn- address-in
+  "The address of a place in local memory from which there are as many bytes. Where they are not
+  all in it, it is one that no memory has, for the core to refuse in its turn: what lies
+  behind may be other memory of the caller's."
+  ^long [memory at ^long bytes op]
+  (let [m (args/local-memory memory op "memory")
+        at (args/integer at 0 RsmError/BAD_ADDR [op "at"])
+        page (Controller/pageSize)
+        whole (* page (quot (+ (.size m) (dec page)) page))]
+    (if (<= 0 at (- whole bytes))
+      (+ (.address m) at)
+      -1)))
+
 (defn rebind!
   "Takes other memory of the caller's, with what it contains, in the place of a segment's
   present memory. Importers stay connected and mapped, and see the new content at the same
@@ -375,10 +388,8 @@
         size (.size ex)]
     (cond
       (some? buffer) (.rebind ex (args/buffer buffer op))
-      (some? memory) (.rebind ex
-                              (unchecked-add (.address (args/local-memory memory op "memory"))
-                                             (args/integer at 0 RsmError/BAD_ADDR [op "at"]))
-                              (args/integer length size RsmError/BAD_LENGTH [op "length"]))
+      (some? memory) (let [length (args/integer length size RsmError/BAD_LENGTH [op "length"])]
+                       (.rebind ex (address-in memory at size op) length))
       :else (.rebind ex
                      (args/integer address 0 RsmError/BAD_ADDR [op "address"])
                      (args/integer length size RsmError/BAD_LENGTH [op "length"])))))
