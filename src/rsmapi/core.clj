@@ -46,7 +46,8 @@
             [rsmapi.impl.access :as access]
             [rsmapi.impl.args :as args]
             [rsmapi.impl.transfer :as transfer])
-  (:import (java.nio ByteBuffer ByteOrder)
+  (:import (java.io File)
+           (java.nio ByteBuffer ByteOrder)
            (java.nio.file Path)
            (java.util.function Function)
            (org.rsmapi Controller ControllerAttributes AccessEntry Barrier BarrierMode
@@ -222,9 +223,10 @@
                   x
                   (throw (args/failure RsmError/BAD_ADDR op :argument argument :hint "give a string"))))
          id (text application-id "application-id")
+         file (if (or (instance? File file) (instance? Path file)) (str file) file)
          ^SegmentIdRange r (if (nil? file)
                              (SegmentIdRange/of ^String id)
-                             (SegmentIdRange/of ^String id (args/path (text (str file) "file") op)))]
+                             (SegmentIdRange/of ^String id (args/path (text file "file") op)))]
      {:base (.base r) :length (.length r)})))
 
 ;; ------------------------------------------------------------------ export
@@ -349,6 +351,19 @@
         {:keys [acl]} (args/options opts #{:acl} op)]
     (.republish ex (args/acl acl op))))
 
+(defn- address-in
+  "The address of a place in local memory from which there are as many bytes. Where they are not
+  all in it, it is one that no memory has, for the core to refuse in its turn: what lies
+  behind may be other memory of the caller's."
+  ^long [memory at ^long bytes op]
+  (let [m (args/local-memory memory op "memory")
+        at (args/integer at 0 RsmError/BAD_ADDR [op "at"])
+        page (Controller/pageSize)
+        whole (* page (quot (+ (.size m) (dec page)) page))]
+    (if (<= 0 at (- whole bytes))
+      (+ (.address m) at)
+      -1)))
+
 (defn rebind!
   "Takes other memory of the caller's, with what it contains, in the place of a segment's
   present memory. Importers stay connected and mapped, and see the new content at the same
@@ -381,10 +396,8 @@
         size (.size ex)]
     (cond
       (some? buffer) (.rebind ex (args/buffer buffer op))
-      (some? memory) (.rebind ex
-                              (unchecked-add (.address (args/local-memory memory op))
-                                             (args/integer at 0 RsmError/BAD_ADDR [op "at"]))
-                              (args/integer length size RsmError/BAD_LENGTH [op "length"]))
+      (some? memory) (let [length (args/integer length size RsmError/BAD_LENGTH [op "length"])]
+                       (.rebind ex (address-in memory at size op) length))
       :else (.rebind ex
                      (args/integer address 0 RsmError/BAD_ADDR [op "address"])
                      (args/integer length size RsmError/BAD_LENGTH [op "length"])))))
@@ -505,7 +518,7 @@
      :perm (args/perm perm (.bits (.permission im)) RsmError/BAD_PERMS op)
      :attr (args/attr attr op)
      :address (args/integer address 0 RsmError/BAD_ADDR [op "address"])
-     :over (when (some? over) (args/local-memory over op))
+     :over (when (some? over) (args/local-memory over op "over"))
      :at (args/integer at 0 RsmError/BAD_ADDR [op "at"])}))
 
 (defn map!
@@ -605,7 +618,7 @@
 
   Errors: :rsm/bad-addr (not such memory)."
   [memory]
-  (.close (args/local-memory memory "free")))
+  (.close (args/local-memory memory "free" "memory")))
 
 (defmacro with-local-memory
   "Evaluates body with sym bound to (allocate! bytes), and frees it afterwards."
@@ -933,10 +946,7 @@
   ([fds opts]
    (let [op "signal-wait-pollfd"
          {:keys [timeout-ms]} (args/options opts #{:timeout-ms} op)
-         waited (if (sequential? fds)
-                  (mapv #(args/pollfd % op) fds)
-                  (throw (args/failure RsmError/BAD_ARGS_ERRORS op :argument "fds"
-                                       :hint "give a vector of descriptors")))]
+         waited (args/pollfds fds op)]
      (PollFd/await waited (args/timeout timeout-ms op))
      (into []
            (keep (fn [^PollFd p]

@@ -422,7 +422,7 @@
           (doseq [x [c ex im m own]]
             (is (re-matches #"#<\w+ .+>" (pr-str x)))
             (is (= (datafy x) (edn/read-string (pr-str (datafy x)))))))
-        (is (= {:type :mapping :state :mapped :segment-id (rsm/segment-id ex) :perm :read :attr :none
+        (is (= {:type :mapping :state :mapped :segment-id (rsm/segment-id ex) :perm :read :attr :none :implicit? false
                 :offset page :length 10 :address (rsm/address m)}
                (datafy m)))
         (is (= (datafy m) (:mapping (datafy im))))

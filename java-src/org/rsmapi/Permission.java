@@ -32,9 +32,9 @@ public enum Permission {
         return (bits & 0200) != 0;
     }
 
-    /** Whether everything {@code other} allows is allowed here too. */
+    /** Whether everything {@code other} allows is allowed here too; null is not a permission, and not included. */
     public boolean includes(Permission other) {
-        return (other.bits & ~bits) == 0;
+        return other != null && (other.bits & ~bits) == 0;
     }
 
     /** The permission with these bits, or null if they are not exactly 0, 0400, 0200 or 0600. */

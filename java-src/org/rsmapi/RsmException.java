@@ -11,6 +11,8 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.RandomAccess;
+import java.util.regex.Pattern;
 
 /**
  * A failed RSMAPI call: an {@link RsmError}, the operation, and the arguments and facts that explain it.
@@ -23,13 +25,18 @@ import java.util.Map;
 public final class RsmException extends RuntimeException implements IExceptionInfo {
     private static final long serialVersionUID = 1L;
 
+    private static final int LONGEST_LIST = 64;
+    private static final int DEEPEST_LIST = 4;
+    private static final Pattern READABLE_KEYWORD =
+        Pattern.compile(":([a-zA-Z*!_?<>=.+-][\\w*!?<>=.+-]*/)?[a-zA-Z*!_?<>=.+-][\\w*!?<>=.+-]*");
+
     private final RsmError error;
     private final String op;
     private final LinkedHashMap<String, Object> data = new LinkedHashMap<>();
 
     private RsmException(RsmError error, String op) {
-        this.error = error;
-        this.op = op;
+        this.error = error == null ? RsmError.INTERNAL_ERROR : error; // a report of a failure must not fail itself
+        this.op = op == null ? "unknown" : op;
     }
 
     /** A failure of operation {@code op} (such as {@code import-map}); facts are added by {@link #with}. */
@@ -38,11 +45,12 @@ public final class RsmException extends RuntimeException implements IExceptionIn
     }
 
     /**
-     * Adds one fact and returns this. Values are numbers, strings, booleans, enums, lists of those or null; anything else
-     * is kept as its class name, so that the data always reads back and never carries a caller's object along.
+     * Adds one fact and returns this. Values are numbers, strings, booleans, enums, lists of those (with random access, and the
+     * first 64 items) or null; anything else is kept as its class name, so that the data always reads back and never carries a
+     * caller's object along.
      */
     public RsmException with(String key, Object value) {
-        data.put(key, plain(value));
+        data.put(key == null ? "unnamed" : key, plain(value));
         return this;
     }
 
@@ -60,7 +68,7 @@ public final class RsmException extends RuntimeException implements IExceptionIn
 
     /** Adds the cause and returns this. */
     public RsmException causedBy(Throwable cause) {
-        if (getCause() == null) {
+        if (getCause() == null && cause != null && cause != this) {
             initCause(cause);
         }
         return this;
@@ -125,11 +133,16 @@ public final class RsmException extends RuntimeException implements IExceptionIn
     }
 
     private static Object plain(Object value) {
+        return plain(value, DEEPEST_LIST);
+    }
+
+    private static Object plain(Object value, int deep) {
         if (value == null || value instanceof String || value instanceof Boolean || value instanceof Enum<?>) {
             return value;
         }
         if (value instanceof Double || value instanceof Float) {
-            return ((Number) value).doubleValue();
+            double number = ((Number) value).doubleValue();
+            return Double.isNaN(number) ? (Object) "NaN" : number; // which would not equal itself
         }
         if (value instanceof Long || value instanceof Integer || value instanceof Short || value instanceof Byte) {
             return ((Number) value).longValue();
@@ -138,12 +151,17 @@ public final class RsmException extends RuntimeException implements IExceptionIn
             return value.toString();
         }
         if (value instanceof Keyword) {
-            return value;
+            return READABLE_KEYWORD.matcher(value.toString()).matches() ? value : value.toString();
         }
-        if (value instanceof List<?>) {
+        // a list may be endless, contain itself, or do who knows what when it is looked at: not so the ones that are arrays
+        if (value instanceof List<?> && value instanceof RandomAccess && deep > 0) {
             List<Object> copy = new ArrayList<>();
             for (Object item : (List<?>) value) {
-                copy.add(plain(item));
+                if (copy.size() == LONGEST_LIST) {
+                    copy.add("...");
+                    break;
+                }
+                copy.add(plain(item, deep - 1));
             }
             return Collections.unmodifiableList(copy);
         }

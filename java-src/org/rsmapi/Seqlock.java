@@ -31,10 +31,11 @@ public final class Seqlock {
      * @param version  offset of the version
      * @param timeout  null or negative: for ever
      * @return the version that was read
-     * @throws RsmException BAD_LENGTH (not inside the array), BAD_ADDR (null), BAD_OFFSET (the data lies over the version), those of
-     *     {@link SegmentMemory}, TIMEOUT, INTERRUPTED
+     * @throws RsmException BAD_SEG_HNDL (no memory), BAD_LENGTH (not inside the array), BAD_ADDR (null), BAD_OFFSET (the data lies over
+     *     the version), those of {@link SegmentMemory}, TIMEOUT, INTERRUPTED
      */
     public static long read(SegmentMemory memory, long version, long offset, byte[] target, int index, int length, Duration timeout) {
+        checkMemory("read-snapshot", memory);
         checkApart("read-snapshot", version, offset, length);
         long[] read = new long[1];
         read(memory, version, from -> {
@@ -50,6 +51,7 @@ public final class Seqlock {
      * @throws RsmException as the other forms; BAD_LENGTH (negative)
      */
     public static byte[] read(SegmentMemory memory, long version, long offset, long length, Duration timeout) {
+        checkMemory("read-snapshot", memory);
         checkApart("read-snapshot", version, offset, length);
         return read(memory, version, from -> from.getBytes(offset, length), timeout);
     }
@@ -60,7 +62,7 @@ public final class Seqlock {
      *
      * @param version  offset of the version
      * @param timeout  null or negative: for ever
-     * @throws RsmException those of {@link SegmentMemory}, TIMEOUT, INTERRUPTED
+     * @throws RsmException BAD_SEG_HNDL (no memory), BAD_ARGS_ERRORS (no reader), those of {@link SegmentMemory}, TIMEOUT, INTERRUPTED
      */
     public static <T> T read(SegmentMemory memory, long version, Function<? super SegmentMemory, T> reader, Duration timeout) {
         return read(memory, version, reader, timeout, new long[1]);
@@ -68,7 +70,12 @@ public final class Seqlock {
 
     private static <T> T read(SegmentMemory memory, long version, Function<? super SegmentMemory, T> reader, Duration timeout,
             long[] versionRead) {
-        Patience patience = new Patience("read-snapshot", timeout);
+        String op = "read-snapshot";
+        checkMemory(op, memory);
+        if (reader == null) {
+            throw RsmException.of(RsmError.BAD_ARGS_ERRORS, op).with("argument", "reader").hint("give a function");
+        }
+        Patience patience = new Patience(op, timeout);
         while (true) {
             long before = memory.getLongAcquire(version);
             if ((before & 1) == 0) {
@@ -98,11 +105,12 @@ public final class Seqlock {
      * @param version  offset of the version
      * @param timeout  null or negative: for ever
      * @return the new version
-     * @throws RsmException BAD_ADDR (null), BAD_LENGTH (not inside the array), BAD_OFFSET (the data lies over the version), those of
-     *     {@link SegmentMemory} (it takes the permission to read as well), TIMEOUT, INTERRUPTED
+     * @throws RsmException BAD_SEG_HNDL (no memory), BAD_ADDR (null), BAD_LENGTH (not inside the array), BAD_OFFSET (the data lies over
+     *     the version), those of {@link SegmentMemory} (it takes the permission to read as well), TIMEOUT, INTERRUPTED
      */
     public static long write(SegmentMemory memory, long version, long offset, byte[] source, int index, int length, Duration timeout) {
         String op = "write-snapshot";
+        checkMemory(op, memory);
         checkApart(op, version, offset, length);
         SegmentMemory.checkArray(op, source, index, length);
         memory.writable(op, offset, length); // nothing may go wrong between the two steps
@@ -116,6 +124,12 @@ public final class Seqlock {
                 return before + 2;
             }
             patience.use(before);
+        }
+    }
+
+    private static void checkMemory(String op, SegmentMemory memory) {
+        if (memory == null) {
+            throw RsmException.of(RsmError.BAD_SEG_HNDL, op).with("argument", "memory");
         }
     }
 

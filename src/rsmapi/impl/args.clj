@@ -66,7 +66,15 @@
     (throw (failure RsmError/BAD_BARRIER_PTR op :argument "barrier" :barrier x
                     :hint "give a barrier, from init-barrier!"))))
 
-;; Options
+;; Options. What a caller gives may be endless: so it is not printed, and looked up only if it
+;; is a keyword or a number.
+
+(defn- name-of
+  "A key as it would be written, if that can be had without looking into it."
+  [k]
+  (if (or (nil? k) (ident? k) (string? k) (number? k))
+    (pr-str k)
+    k))
 
 (defn options
   "The option map, checked for keys that the call does not have: a misspelt :perm
@@ -77,9 +85,10 @@
     (not (map? x)) (throw (failure RsmError/BAD_ARGS_ERRORS op :argument "options"
                                    :hint (str "options are a map of " (sort allowed))))
     :else
-    (if-let [unknown (first (remove allowed (keys x)))]
-      (throw (failure RsmError/BAD_ARGS_ERRORS op :argument "options" :option (pr-str unknown)
-                      :hint (str "the options are " (sort allowed))))
+    (let [unknown (remove allowed (keys x))]
+      (when (seq unknown)
+        (throw (failure RsmError/BAD_ARGS_ERRORS op :argument "options" :option (name-of (first unknown))
+                        :hint (str "the options are " (sort allowed)))))
       x)))
 
 (defn exclusive
@@ -132,12 +141,12 @@
 (defn perm
   "The permission's RSMAPI number. A number passes as it is: the core judges it."
   [x default ^RsmError error op]
-  (or (permissions x)
+  (or (when (keyword? x) (permissions x))
       (cond
         (and (nil? x) default) default
         (int? x) (int32 (long x) -1)
         :else (throw (failure error op :argument "perm"
-                              :perm (if (keyword? x) x (pr-str x))
+                              :perm x
                               :hint "permissions are :read, :write, :rdwr, or 0400, 0200, 0600")))))
 
 (defn flag
@@ -168,7 +177,8 @@
 (defn barrier-mode
   "The mode; what is none becomes nil, which the core refuses in its turn."
   ^BarrierMode [x]
-  (modes x))
+  (when (or (keyword? x) (int? x))
+    (modes x)))
 
 (def ^:private attributes
   {:none ImportSegment/MAP_NONE
@@ -180,17 +190,17 @@
   [x op]
   (cond
     (nil? x) ImportSegment/MAP_NONE
-    (contains? attributes x) (attributes x)
     (int? x) (unchecked-int (long x))
+    (and (keyword? x) (attributes x)) (attributes x)
     :else (throw (failure RsmError/BAD_ARGS_ERRORS op :argument "attr"
                           :hint "attributes are :none, :fixed and :reserved"))))
 
 (defn- access-entry [x op]
   (let [[node bits] (cond
-                      (map? x) [(:node x) (:perm x)]
+                      ;; the keys first: a sorted map may not bear to be asked for others
+                      (and (map? x) (every? #{:node :perm} (keys x))) [(:node x) (:perm x)]
                       (and (vector? x) (= 2 (count x))) x)]
-    (if (and (int? node) (int? bits)
-             (or (vector? x) (every? #{:node :perm} (keys x))))
+    (if (and (int? node) (int? bits))
       (AccessEntry. (int (int32 (long node) -1)) (int (int32 (long bits) -1)))
       (throw (failure RsmError/BAD_ACL op :argument "acl"
                       :hint "an entry is {:node 0 :perm 0640}, the permission an octal number")))))
@@ -212,10 +222,10 @@
     (throw (failure RsmError/BAD_ADDR op :argument "buffer" :hint "give a direct java.nio.ByteBuffer"))))
 
 (defn local-memory
-  ^LocalMemory [x op]
+  ^LocalMemory [x op argument]
   (if (instance? LocalMemory x)
     x
-    (throw (failure RsmError/BAD_ADDR op :argument "over" :hint "give memory from allocate!"))))
+    (throw (failure RsmError/BAD_ADDR op :argument argument :hint "give memory from allocate!"))))
 
 ;; Scatter and gather
 
@@ -274,16 +284,28 @@
   [^long bits]
   (into #{} (keep (fn [[k bit]] (when-not (zero? (bit-and bits (long bit))) k))) poll-bits))
 
-(defn pollfd
-  "A descriptor to wait for."
+(defn- pollfd
   ^PollFd [x op]
   (cond
     (instance? PollFd x) x
-    (and (map? x) (int? (:fd x)) (every? #{:fd :events} (keys x))
-         (or (nil? (:events x)) (and (coll? (:events x)) (every? poll-bits (:events x)))))
+    (and (map? x) (every? #{:fd :events} (keys x)) (int? (:fd x))
+         (or (nil? (:events x))
+             (and (coll? (:events x)) (counted? (:events x))
+                  (every? #(and (keyword? %) (poll-bits %)) (:events x)))))
     (PollFd/of (int32 (long (:fd x)) -1)
                (reduce (fn [^long bits k] (bit-or bits (long (poll-bits k))))
                        0
                        (or (:events x) [:in])))
     :else (throw (failure RsmError/BAD_ARGS_ERRORS op :argument "fds"
                           :hint "give descriptors from get-pollfd!, or {:fd 5 :events #{:in}}"))))
+
+(def ^:private most-descriptors
+  "More than a process can have open where nobody has changed the kernel's limit; the kernel says so."
+  (inc 1048576))
+
+(defn pollfds
+  "The descriptors to wait for."
+  ^List [x op]
+  (if (sequential? x)
+    (into [] (comp (take most-descriptors) (map #(pollfd % op))) x)
+    (throw (failure RsmError/BAD_ARGS_ERRORS op :argument "fds" :hint "give a vector of descriptors"))))

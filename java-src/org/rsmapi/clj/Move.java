@@ -23,6 +23,7 @@ import org.rsmapi.SegmentMemory;
  */
 public final class Move {
     private static final int BYTES = 0;
+
     /** What every JVM can allocate. */
     private static final int LONGEST_ARRAY = Integer.MAX_VALUE - 8;
 
@@ -56,7 +57,7 @@ public final class Move {
         String op = "put" + bits;
         ImportSegment to = segment(segment, op);
         long at = Coerce.offset(offset, op);
-        put(to, at, bits, elements(bits, source, to.size() / (bits / 8), op), index, count, op);
+        put(to, at, bits, elements(bits, source, to, op), index, count, op);
     }
 
     /** Reads elements of so many bits, and returns what they are in: the target, or a new array if it is a count. */
@@ -64,7 +65,7 @@ public final class Move {
         String op = "get" + bits;
         ImportSegment from = segment(segment, op);
         long at = Coerce.offset(offset, op);
-        if (!isInteger(target)) {
+        if (!isInteger(target) || index != null || count != null) {
             get(from, at, bits, target, index, count, op);
             return target;
         }
@@ -80,25 +81,39 @@ public final class Move {
         return x instanceof Number && !(x instanceof Double || x instanceof Float);
     }
 
-    /** An array of what is given as integers. Of more than the segment can have, one too many is taken, and then refused. */
-    private static Object elements(int bits, Object source, long most, String op) {
+    private static Object elements(int bits, Object source, ImportSegment to, String op) {
         if (isInteger(source)) {
             Object one = Array.newInstance(type(bits), 1);
             set(bits, one, 0, source, op);
             return one;
         }
         if (source instanceof Sequential) {
-            List<Object> items = new ArrayList<>();
-            for (ISeq rest = RT.seq(source); rest != null && items.size() <= most; rest = rest.next()) {
-                items.add(rest.first());
-            }
-            Object many = Array.newInstance(type(bits), items.size());
-            for (int i = 0; i < items.size(); i++) {
-                set(bits, many, i, items.get(i), op);
-            }
-            return many;
+            return elements(bits, RT.seq(source), to.size() / size(bits), op);
         }
         return source;
+    }
+
+    /** The elements in an array; no more than the segment can hold, for the collection may be endless. */
+    private static Object elements(int bits, ISeq items, long most, String op) {
+        Object array = Array.newInstance(type(bits), 16);
+        int length = 0;
+        for (ISeq rest = items; rest != null; rest = rest.next()) {
+            if (length == most || length == LONGEST_ARRAY) {
+                throw RsmException.of(RsmError.BAD_OFFSET, op).with("most-elements", length)
+                    .hint("there are more elements than the segment can hold");
+            }
+            if (length == Array.getLength(array)) {
+                array = copy(array, (int) Math.min(2L * length, LONGEST_ARRAY));
+            }
+            set(bits, array, length++, rest.first(), op);
+        }
+        return copy(array, length);
+    }
+
+    private static Object copy(Object array, int length) {
+        Object copy = Array.newInstance(array.getClass().getComponentType(), length);
+        System.arraycopy(array, 0, copy, 0, Math.min(length, Array.getLength(array)));
+        return copy;
     }
 
     private static Class<?> type(int bits) {
