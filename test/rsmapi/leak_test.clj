@@ -443,8 +443,7 @@
         #(code (rsm/close! (rsm/connect! c {:segment-id id :timeout-ms timeout-ms}))))
       (finally
         ;; no descriptor for waiting is kept for the next time, which shall be without again
-        (Waiting/keep false)
-        (Waiting/keep true)))))
+        (Waiting/keep false)))))
 
 (defn- available-memory []
   (* 1024 (parse-long (second (re-find #"MemAvailable:\s+(\d+) kB" (child/proc "meminfo"))))))

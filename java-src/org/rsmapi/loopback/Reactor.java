@@ -85,6 +85,7 @@ final class Reactor {
             epoll.add(waker.fd(), WAKE);
             Reactor reactor = new Reactor(epoll, waker);
             reactor.thread.start();
+            Waiting.keep(true);
             return reactor;
         } catch (RuntimeException | Error e) {
             epoll.close();
@@ -99,7 +100,6 @@ final class Reactor {
     static void acquire() {
         synchronized (LOCK) {
             holders++;
-            Waiting.keep(true);
         }
     }
 

@@ -3,7 +3,6 @@ package org.rsmapi.sys;
 import com.sun.jna.Native;
 import java.nio.channels.AsynchronousCloseException;
 import java.nio.channels.spi.AbstractInterruptibleChannel;
-import java.util.ArrayDeque;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 
@@ -15,10 +14,9 @@ public final class Waiting {
     public static final int POLLOUT = 4;
 
     private static final int POLLFD_BYTES = 8;
-    private static final int MOST_IDLE = 16;
 
-    /** Wakers that nobody uses at the moment: making one for every wait would cost as much as the wait. */
-    private static final ArrayDeque<EventFd> IDLE = new ArrayDeque<>();
+    /** A waker that nobody uses at the moment: making one for every wait would cost as much as the wait. */
+    private static EventFd idle;
     private static boolean keeping;
 
     private Waiting() {}
@@ -109,32 +107,44 @@ public final class Waiting {
     }
 
     private static EventFd waker() {
-        EventFd idle;
-        synchronized (IDLE) {
-            idle = IDLE.poll();
+        synchronized (Waiting.class) {
+            EventFd waker = idle;
+            if (waker != null) {
+                idle = null;
+                return waker;
+            }
         }
-        return idle == null ? new EventFd() : idle;
+        return new EventFd();
     }
 
     private static void idle(EventFd waker) {
-        synchronized (IDLE) {
-            if (keeping && IDLE.size() < MOST_IDLE) {
-                IDLE.push(waker);
+        synchronized (Waiting.class) {
+            if (keeping && idle == null) {
+                idle = waker;
                 return;
             }
         }
         waker.close();
     }
 
-    /** Whether descriptors for waiting may be kept from one wait to the next; when not, those there are get closed. */
-    public static void keep(boolean keep) {
-        synchronized (IDLE) {
-            keeping = keep;
-            while (!keep && !IDLE.isEmpty()) {
-                IDLE.pop().close();
+    /**
+     * Whether a descriptor for waiting may be kept from one wait to the next. It is made now, so that waiting does not change how
+     * many there are, and closed when it may not be kept any more.
+     */
+    public static synchronized void keep(boolean keep) {
+        keeping = keep;
+        if (keep && idle == null) {
+            try {
+                idle = new EventFd();
+            } catch (OsError e) {
+                idle = null; // for want of descriptors: who waits will ask again
             }
         }
         if (!keep) {
+            if (idle != null) {
+                idle.close();
+                idle = null;
+            }
             Aio.close();
         }
     }
