@@ -21,6 +21,11 @@
 (def ^:private package "org.rsmapi.bench.")
 (def ^:private iterations 5)
 
+(defn iteration-ns
+  "How long one iteration takes of those that make up so many seconds."
+  [seconds]
+  (/ (* 1e9 (double seconds)) (double iterations)))
+
 (def jvm-args
   "JNA needs the first; Agrona cannot read its own memory without the second."
   ["--enable-native-access=ALL-UNNAMED" "--add-opens=java.base/jdk.internal.misc=ALL-UNNAMED"])
@@ -28,7 +33,7 @@
 (defn- options
   ^ChainedOptionsBuilder [{:keys [bench params]} ^double seconds ^double warm-up]
   (let [pattern (str "^" (java.util.regex.Pattern/quote (str package bench)) "$")
-        length  #(TimeValue/nanoseconds (long (/ (* 1e9 (double %)) (double iterations))))
+        length  #(TimeValue/nanoseconds (long (iteration-ns %)))
         builder (-> (OptionsBuilder.)
                     (.include pattern)
                     (.warmupIterations iterations)
@@ -105,7 +110,7 @@
   [jdk class-path specs]
   (let [command (-> [(jdks/java jdk)]
                     (into jvm-args)
-                    (into ["-Djmh.ignoreLock=true" "-cp" class-path "clojure.main" "-m" "rsmapi.bench.jmh"]))
+                    (into ["-XX:TieredStopAtLevel=1" "-Djmh.ignoreLock=true" "-cp" class-path "clojure.main" "-m" "rsmapi.bench.jmh"]))
         process (.start (doto (ProcessBuilder. ^List command)
                           (.redirectError ProcessBuilder$Redirect/DISCARD)))]
     (with-open [in (io/writer (.getOutputStream process))]

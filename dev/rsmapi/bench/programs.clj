@@ -61,22 +61,26 @@
 
 ;; ------------------------------------------------------------- start
 
-(defn start
-  "How long a fresh JVM takes for this, in ms, and how many classes it loads: {\"ms\" [t]}. The
-  arguments are those of java, behind the class path."
-  [jdk class-path args]
-  (let [command (into [(jdks/java jdk) native "-cp" class-path] args)
-        begin (System/nanoTime)]
+(defn- timed [command]
+  (let [begin (System/nanoTime)]
     (process command)
-    {"ms" [(/ (- (System/nanoTime) begin) 1e6)]}))
+    (/ (- (System/nanoTime) begin) 1e6)))
 
-(defn classes
-  "How many classes a fresh JVM loads for this: {\"classes\" [n]}."
-  [jdk class-path args]
-  (let [log (File/createTempFile "rsmapi-bench" ".classes")]
+(defn start
+  "How long a fresh JVM takes for this, and in another one how many classes it loads:
+  {\"ms\" [t] \"classes\" [n]}. The arguments are those of java, behind the class path. If
+  quick, both are of one JVM."
+  [jdk class-path args quick]
+  (let [log (File/createTempFile "rsmapi-bench" ".classes")
+        command (fn [& options]
+                  (concat [(jdks/java jdk) native] options ["-cp" class-path] args))
+        logging (command (str "-Xlog:class+load:file=" log))]
     (try
-      (process (into [(jdks/java jdk) native (str "-Xlog:class+load:file=" log) "-cp" class-path] args))
-      (with-open [lines (io/reader log)]
-        {"classes" [(double (count (filter #(str/includes? % " source: ") (line-seq lines))))]})
+      (let [ms (timed (if quick logging (command)))]
+        (when-not quick
+          (process logging))
+        (with-open [lines (io/reader log)]
+          {"ms" [ms]
+           "classes" [(double (count (filter #(str/includes? % " source: ") (line-seq lines))))]}))
       (finally
         (.delete log)))))

@@ -8,7 +8,7 @@
               :role   :ours, :peer (checks bounds as we do), :floor (checks nothing), :c,
                       or :other, which no target is about
               :run    [:jmh class-and-method params], [:c program & arguments],
-                      [:java class & arguments], [:start arguments], [:classes arguments];
+                      [:java class & arguments], [:start & arguments];
                       among the arguments of programs :seconds stands for how long to measure
                       and :repeats for how often, where that is not a matter of time
               :since  the first JDK release that has it
@@ -154,6 +154,7 @@
             :targets [{:beside few :times 1.0}]}
            {:row "memory of a published segment" :metric "memory" :unit "bytes"}
            {:row "descriptors of a published segment" :metric "descriptors" :unit ""}
+           {:row "processes that publish them" :metric "processes" :unit ""}
            {:row "unpublish with 100 importers" :metric "revoked" :unit "ns"}
            {:row "until the last of 100 importers knows" :metric "told" :unit "ns"}]}])
 
@@ -172,12 +173,11 @@
                   ["rsmapi, Java" :ours ["org.rsmapi.bench.Start" "mapping"]]
                   ["Java and JNA" :other ["org.rsmapi.bench.Start" "jna"]]
                   ["Java alone" :other ["org.rsmapi.bench.Start" "nothing"]]]]
-    (for [[kind metric row unit] [[:start "ms" "start of a JVM to the first mapping" "ms"]
-                                  [:classes "classes" "classes loaded for the first mapping" ""]]]
-      {:group "start"
-       :sides (for [[side role args] commands]
-                {:side side :role role :run (into [kind] args)})
-       :rows [{:row row :metric metric :unit unit}]})))
+    [{:group "start"
+      :sides (for [[side role args] commands]
+               {:side side :role role :run (into [:start] args)})
+      :rows [{:row "start of a JVM to the first mapping" :metric "ms" :unit "ms"}
+             {:row "classes loaded for the first mapping" :metric "classes" :unit ""}]}]))
 
 (defn tasks
   "All of them, or those with a row whose name or group contains one of the patterns."

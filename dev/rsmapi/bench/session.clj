@@ -24,7 +24,7 @@
 
 (defn- run-side
   "Measures a side once: samples by their names."
-  [{[kind & [bench params :as args]] :run jdk :jdk} {:keys [class-path seconds ready] :as session}]
+  [{[kind & [bench params :as args]] :run jdk :jdk} {:keys [class-path seconds ready quick] :as session}]
   (case kind
     :jmh     (if ready
                (let [result (get-in ready [jdk {:bench bench :params params}] "the JVM for it ended before")]
@@ -32,8 +32,7 @@
                (jmh/run jdk {:bench bench :params params} seconds))
     :c       (programs/c (arguments args session))
     :java    (programs/java jdk class-path (arguments args session))
-    :start   (programs/start jdk class-path args)
-    :classes (programs/classes jdk class-path args)))
+    :start   (programs/start jdk class-path args quick)))
 
 (defn- on-jdks
   "A side for each JDK that it needs to run on: a program in C runs on none."
@@ -116,7 +115,7 @@
   (let [files (merge {"results.edn" (with-out-str (binding [*print-length* nil, *print-namespace-maps* false]
                                                     (pprint/pprint (assoc about :rows rows))))
                       "results.txt" (str/join "\n" (concat [(pr-str (dissoc about :options)) "" table/heading]
-                                                           (mapcat table/row-lines rows)
+                                                           (mapcat #(table/row-lines (jmh/iteration-ns (:seconds about)) %) rows)
                                                            [""]
                                                            (table/summary rows)
                                                            [""]))}
@@ -167,7 +166,7 @@
         _       (println table/heading)
         rows    (vec (mapcat (fn [task]
                                (let [rows (cond-> (measure-task task session) quick without-judgement)]
-                                 (run! println (mapcat table/row-lines rows))
+                                 (run! println (mapcat #(table/row-lines (jmh/iteration-ns (:seconds session)) %) rows))
                                  (flush)
                                  rows))
                              tasks))

@@ -27,11 +27,19 @@
   (let [{:keys [least median most]} (stats/spread samples)]
     (apply format "%11s %11s %11s" (map #(quantity % unit) [least median most]))))
 
-(defn- bytes-text [samples]
-  (if-let [{:keys [median]} (stats/spread samples)]
-    ;; what JMH's own harness allocates, spread over the operations, is a fraction of a byte
-    (format "%.0f B" (double median))
-    ""))
+(def ^:private harness-bytes
+  "What JMH itself allocates in an iteration, and more."
+  100000)
+
+(defn- bytes-text
+  "Allocated bytes for one operation; nothing if they cannot be told from those of JMH."
+  [{:keys [allocated samples]} iteration-ns]
+  (let [n     (:median (stats/spread allocated))
+        noise (when n (* (double harness-bytes) (/ (double (:median (stats/spread samples))) (double iteration-ns))))]
+    (cond (nil? n) ""
+          (< (double n) 0.5) "0 B"
+          (< (double n) (double noise)) ""
+          :else (format "%.0f B" (double n)))))
 
 (defn- limit-text [{:keys [times plus below]}]
   (cond times (format "%.2f x" (double times))
@@ -48,13 +56,13 @@
 
 (defn row-lines
   "The lines of one row of results."
-  [{:keys [row unit sides]}]
+  [iteration-ns {:keys [row unit sides]}]
   (cons row
-        (for [{:keys [side jdk samples allocated judged skipped]} sides]
+        (for [{:keys [side jdk samples judged skipped] :as s} sides]
           (str "  " (format "%-26s %-3s " side (or jdk ""))
                (if (seq samples)
                  (str (spread-text samples unit)
-                      (format " %8s" (bytes-text allocated))
+                      (format " %8s" (bytes-text s iteration-ns))
                       (when (seq judged)
                         (str "   " (str/join "; " (map verdict-text judged)))))
                  (str "  -  " skipped))))))
