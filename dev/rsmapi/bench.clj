@@ -25,14 +25,14 @@
   Options:
     :which    a pattern, or several: the rows whose name, or the name of their group,
               contains one. Default: all
-    :rounds   how often each side has its turn; default 5
+    :rounds   how often each side has its turn; default 3
     :seconds  how long a side is measured in each of its turns; default 0.5
     :quick    true: everything once and for a moment only, in under two minutes; judges
               nothing, and fails if anything does not run
     :out      the folder for results; default target/bench
     :jdk      the home of a JDK, or several; default: the present one, and the first that is
               found of every other release from 17 on"
-  [{:keys [which rounds seconds quick out jdk] :or {rounds 5 seconds 0.5 out "target/bench"}}]
+  [{:keys [which rounds seconds quick out jdk] :or {rounds 3 seconds 0.5 out "target/bench"}}]
   (let [homes   (several jdk)
         jdks    (if homes (jdks/in-homes homes) (jdks/found))
         ours    (System/getProperty "java.class.path")

@@ -2,8 +2,8 @@
   "Runs one JMH benchmark and returns {\"score\" samples, \"bytes\" samples}: nanoseconds
   and allocated bytes for one operation, one sample for each measured iteration.
 
-  Each run has a JVM of its own, which is warmed up for as long as it is measured, and for
-  half a second at least. In quick mode, where no figure counts, one JVM for each JDK runs
+  Each run has a JVM of its own, which is warmed up for as long as it is measured, and for a
+  second at least. In quick mode, where no figure counts, one JVM for each JDK runs
   all of them one after the other; see in-one-jvm."
   (:require [clojure.edn :as edn]
             [clojure.java.io :as io]
@@ -26,12 +26,14 @@
   [seconds]
   (/ (* 1e9 (double seconds)) (double iterations)))
 
-(def jvm-args
-  "JNA needs the first; Agrona cannot read its own memory without the second."
-  ["--enable-native-access=ALL-UNNAMED" "--add-opens=java.base/jdk.internal.misc=ALL-UNNAMED"])
+(defn- jvm-args
+  "JNA needs the first option; Agrona cannot reach memory without the second; the third
+  silences what JDK 23 and later have to say about JMH."
+  [jdk]
+  (cond-> ["--enable-native-access=ALL-UNNAMED" "--add-opens=java.base/jdk.internal.misc=ALL-UNNAMED"]
+    (<= 23 (long (:release jdk))) (conj "--sun-misc-unsafe-memory-access=allow")))
 
-(defn- options
-  ^ChainedOptionsBuilder [{:keys [bench params]} ^double seconds ^double warm-up]
+(defn- options [{:keys [bench params]} seconds warm-up]
   (let [pattern (str "^" (java.util.regex.Pattern/quote (str package bench)) "$")
         length  #(TimeValue/nanoseconds (long (iteration-ns %)))
         builder (-> (OptionsBuilder.)
@@ -68,11 +70,11 @@
 
 (defn run
   "Runs it on that JDK, in a JVM of its own."
-  [jdk spec ^double seconds]
-  (-> (options spec seconds (max 0.5 seconds))
+  [jdk spec seconds]
+  (-> ^ChainedOptionsBuilder (options spec seconds (max 1.0 (double seconds)))
       (.forks 1)
       (.jvm (jdks/java jdk))
-      (.jvmArgs (into-array String jvm-args))
+      (.jvmArgs ^"[Ljava.lang.String;" (into-array String (jvm-args jdk)))
       .build
       Runner.
       .run
@@ -81,7 +83,7 @@
 ;; ------------------------------------------------------------- quick mode
 
 (defn- run-here [spec]
-  (-> (options spec 0.005 0.001)
+  (-> ^ChainedOptionsBuilder (options spec 0.005 0.001)
       (.warmupIterations 1)
       (.measurementIterations 2)
       (.forks 0)
@@ -109,7 +111,7 @@
   its samples or a message."
   [jdk class-path specs]
   (let [command (-> [(jdks/java jdk)]
-                    (into jvm-args)
+                    (into (jvm-args jdk))
                     (into ["-XX:TieredStopAtLevel=1" "-Djmh.ignoreLock=true" "-cp" class-path "clojure.main" "-m" "rsmapi.bench.jmh"]))
         process (.start (doto (ProcessBuilder. ^List command)
                           (.redirectError ProcessBuilder$Redirect/DISCARD)))]
