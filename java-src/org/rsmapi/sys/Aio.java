@@ -12,7 +12,6 @@ import com.sun.jna.Native;
 final class Aio {
     private static final boolean AARCH64 = "aarch64".equals(System.getProperty("os.arch"));
     private static final long IO_SETUP = AARCH64 ? 0 : 206;
-    private static final long IO_DESTROY = AARCH64 ? 1 : 207;
     private static final long IO_SUBMIT = AARCH64 ? 2 : 209;
     private static final long IO_GETEVENTS = AARCH64 ? 4 : 208;
     private static final int O_CLOEXEC = 02000000;
@@ -34,12 +33,12 @@ final class Aio {
     private static boolean impossible;
 
     private final long context;
-    private final Fd nothing;
     private final Scratch block;
+    /** What the operations are of; null while nobody needs it. */
+    private Fd nothing;
 
-    private Aio(long context, Fd nothing, Scratch block) {
+    private Aio(long context, Scratch block) {
         this.context = context;
-        this.nothing = nothing;
         this.block = block;
     }
 
@@ -51,38 +50,48 @@ final class Aio {
         return present != null && present.add(eventFd);
     }
 
-    /** Gives back what is kept between two calls. */
+    /**
+     * Gives the descriptor back that is kept between two calls. The context stays, one small mapping of the kernel's for as long as
+     * the process lives: to destroy it takes the kernel longer than everything else that an end consists of.
+     */
     static synchronized void close() {
-        if (present != null) {
-            Libc.syscall(IO_DESTROY, present.context, 0, 0, 0, 0, 0);
+        if (present != null && present.nothing != null) {
             present.nothing.close();
-            present.block.close();
-            present = null;
+            present.nothing = null;
         }
     }
 
     private static Aio open() {
-        int fd = Libc.open("/dev/null", O_CLOEXEC, 0);
-        if (fd == -1) {
-            return null; // for want of descriptors, perhaps: next time
-        }
-        Fd nothing = new Fd(fd);
         Scratch block = new Scratch(BYTES);
         if (Libc.syscall(IO_SETUP, CAPACITY, block.address() + POINTER, 0, 0, 0, 0) != 0) {
-            impossible = Native.getLastError() == Errno.ENOSYS || Native.getLastError() == Errno.EPERM;
-            nothing.close();
+            int errno = Native.getLastError();
+            impossible = errno == Errno.ENOSYS || errno == Errno.EPERM;
             block.close();
             return null;
         }
         long context = block.getLong(POINTER);
         block.putLong(POINTER, block.address());
         block.putShort(OPCODE, (short) PREAD);
-        block.putInt(FD, fd);
         block.putInt(FLAGS, FLAG_RESFD);
-        return new Aio(context, nothing, block);
+        return new Aio(context, block);
+    }
+
+    private boolean ready() {
+        if (nothing == null) {
+            int fd = Libc.open("/dev/null", O_CLOEXEC, 0);
+            if (fd == -1) {
+                return false; // for want of descriptors, perhaps: next time
+            }
+            nothing = new Fd(fd);
+            block.putInt(FD, fd);
+        }
+        return true;
     }
 
     private boolean add(int eventFd) {
+        if (!ready()) {
+            return false;
+        }
         block.putInt(EVENT_FD, eventFd);
         boolean added = Libc.syscall(IO_SUBMIT, context, 1, block.address() + POINTER, 0, 0, 0) == 1;
         if (added) {
