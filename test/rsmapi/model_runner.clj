@@ -168,7 +168,7 @@
       (apply fault f args)
       (apply f args))))
 
-(defn- perform
+(defn perform
   "Makes the call that a command stands for. Returns [env result], result as the model's, or
   {:thrown text} for an exception that is no RSM error."
   [env [op & args]]
@@ -204,7 +204,9 @@
                 false)]
     [:get-bytes name 0 (:size h)]))
 
-(defn- end! [opened]
+(defn end!
+  "Closes what there is to close among these."
+  [opened]
   (doseq [x opened
           :when (instance? java.lang.AutoCloseable x)]
     (try (.close ^java.lang.AutoCloseable x)
