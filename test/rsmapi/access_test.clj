@@ -18,7 +18,7 @@
 
 (def ^:private size 64)
 
-(def ^:private types
+(def types
   "type -> its size, a generator of what may be put, and nio's way to put it.
   What is read back is what nio reads back."
   {"byte"   {:bytes 1 :gen (gen/choose -128 255)
@@ -43,7 +43,7 @@
              :put (fn [^ByteBuffer b i v] (.putDouble b (int i) (double v)))
              :get (fn [^ByteBuffer b i] (.getDouble b (int i)))}})
 
-(defn- function
+(defn function
   "The access function of that name, as a value."
   [& parts]
   (let [f (apply str parts)]
@@ -58,14 +58,14 @@
        (catch RsmException e (ex-data e))
        (catch Throwable e (class e))))
 
-(defn- error [f]
+(defn error [f]
   (let [result (failure f)]
     (if (map? result) (:rsm/error result) result)))
 
 (defn- same? [^bytes a ^bytes b]
   (Arrays/equals a b))
 
-(defn- nio-order [order]
+(defn nio-order [order]
   (case order
     :little-endian ByteOrder/LITTLE_ENDIAN
     :big-endian    ByteOrder/BIG_ENDIAN
@@ -152,7 +152,7 @@
 
 ;; Many values
 
-(def ^:private makers
+(def makers
   {"byte" byte-array "short" short-array "char" char-array "int" int-array
    "long" long-array "float" float-array "double" double-array})
 
@@ -291,7 +291,7 @@
 (def ^:private not-number [nil "0" \a true :k (Object.)])
 (def ^:private not-integer (into not-number [1.0 1.5 ##NaN 1/2 1M 100000000000000000000N]))
 
-(def ^:private calls
+(def calls
   "Every function with one call that is right: [name & arguments after memory]."
   (concat
    (for [type (keys types), [suffix & more] (cond-> [["" ] ["-volatile"] ["-acquire"]]
@@ -300,8 +300,9 @@
    (for [type (keys types), [suffix & more] (cond-> [["!"] ["-volatile!"] ["-release!"]]
                                               (not= "byte" type) (conj ["!" :big-endian]))]
      (list* (str "put-" type suffix) 8 1 more))
-   [["compare-and-set-int!" 8 0 1] ["compare-and-set-long!" 8 0 1]
-    ["get-and-add-int!" 8 1] ["get-and-add-long!" 8 1]]
+   (for [type ["int" "long"], [f & args] [["compare-and-set-" 8 0 1] ["get-and-add-" 8 1]]
+         suffix ["!" "-acquire!" "-release!"]]
+     (list* (str f type suffix) args))
    (for [[type make] makers, way ["get-" "put-"]
          more (cond-> [[(make 2)] [(make 4) 1 2]]
                 (not= "byte" type) (conj [(make 2) :big-endian] [(make 4) 1 2 :big-endian])
@@ -313,7 +314,7 @@
 (defn- rewound [x]
   (if (instance? ByteBuffer x) (.clear ^ByteBuffer x) x))
 
-(defn- call [m [f & args]]
+(defn call [m [f & args]]
   (failure #(apply (function f) m (map rewound args))))
 
 (defn- expect
@@ -452,7 +453,7 @@
 
 ;; The check itself, in every public method of the Java class
 
-(defn- limit! [m field-name value]
+(defn limit! [m field-name value]
   (let [^Field field (.getDeclaredField SegmentMemory field-name)]
     (.setAccessible field true)
     (.setLong field m value)))

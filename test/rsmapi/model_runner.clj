@@ -168,7 +168,7 @@
       (apply fault f args)
       (apply f args))))
 
-(defn- perform
+(defn perform
   "Makes the call that a command stands for. Returns [env result], result as the model's, or
   {:thrown text} for an exception that is no RSM error."
   [env [op & args]]
@@ -185,22 +185,28 @@
       (catch Throwable t
         [env {:thrown (str t)}]))))
 
-(defn- agrees? [expected actual]
+(defn agrees?
+  "Whether what came of a command, perhaps an exception that is no RSM error, is what the model
+  expects."
+  [expected actual]
   (and (not (:thrown actual))
        (model/agrees? expected actual)))
 
-(defn- looks
-  "Commands that read all that is there in a state, to be played at the end."
+(defn looks
+  "Commands that read all that is there for a process in a state, to be played at the end."
   [state]
-  (for [[[_ name] id] (sort-by (comp second key) (:names state))
+  (for [[[process name] id] (sort-by (comp second key) (:names state))
         :let [{:keys [kind] :as h} (get-in state [:objects id])]
+        :when (= process (:process state))
         :when (case kind
                 :export (#{:created :published} (:state h))
                 :mapping (and (:mapped? h) (not= 0200 (:perm h)))
                 false)]
     [:get-bytes name 0 (:size h)]))
 
-(defn- end! [opened]
+(defn end!
+  "Closes what there is to close among these."
+  [opened]
   (doseq [x opened
           :when (instance? java.lang.AutoCloseable x)]
     (try (.close ^java.lang.AutoCloseable x)
@@ -235,6 +241,48 @@
       (finally
         (end! @opened)))))
 
+;; what a process that plays a part of the commands has
+(defonce ^:private played-here (atom {:env {} :opened ()}))
+
+(defn end-all!
+  "Closes all that perform-all! has opened."
+  []
+  (end! (:opened (first (reset-vals! played-here {:env {} :opened ()}))))
+  nil)
+
+(defn- shorter
+  "A result without what is not compared, and long vectors, which are mostly zeros, as {:runs [[value
+  count] ...]}: for a pipe to another process."
+  [{:keys [ok error] :as result}]
+  (cond
+    error (update result :error select-keys [:rsm/error :rsm/code :rsm/op :rsm/entry :rsm/residual])
+    (and (vector? ok) (< 200 (count ok))) {:ok {:runs (mapv (juxt first count) (partition-by identity ok))}}
+    :else result))
+
+(defn whole
+  "A result of perform-all! as it was."
+  [result]
+  (if-let [runs (and (map? (:ok result)) (:runs (:ok result)))]
+    {:ok (vec (mapcat (fn [[x n]] (repeat n x)) runs))}
+    result))
+
+(defn perform-all!
+  "Makes the calls that commands stand for, in this process, after those before. Returns the results;
+  `whole` makes of them what they were."
+  [commands]
+  (mapv (fn [[_ name :as command]]
+          (let [{:keys [env]} @played-here
+                [env' result] (perform env command)]
+            (when-not (identical? env env')
+              (swap! played-here #(-> % (assoc :env env') (update :opened conj (env' name)))))
+            (shorter result)))
+        commands))
+
+(defn named
+  "What a name stands for in this process, for perform-all!."
+  [name]
+  (get-in @played-here [:env name]))
+
 (defn- status
   "A line of /proc/self/status, as numbers in a base."
   [^String key base]
@@ -243,15 +291,19 @@
        (re-seq #"\d+")
        (map #(Long/parseLong % base))))
 
+(defn settings
+  "What the model has to know of this process."
+  []
+  {:node (rsm/with-controller [c "loopback"] (rsm/node-id c))
+   :uid (second (status "Uid:" 10))
+   :gid (second (status "Gid:" 10))
+   :groups (set (status "Groups:" 10))
+   :umask (first (status "Umask:" 8))})
+
 (defn initial-state
   "The model's state for this process."
   []
-  (model/init {:page-size (rsm/page-size)
-               :node (rsm/with-controller [c "loopback"] (rsm/node-id c))
-               :uid (second (status "Uid:" 10))
-               :gid (second (status "Gid:" 10))
-               :groups (set (status "Groups:" 10))
-               :umask (first (status "Umask:" 8))}))
+  (model/init (assoc (settings) :page-size (rsm/page-size))))
 
 ;; ---------------------------------------------------------------------- telling it
 

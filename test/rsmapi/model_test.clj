@@ -3,6 +3,7 @@
   comparison has to find."
   (:require [clojure.edn :as edn]
             [clojure.java.io :as io]
+            [clojure.set :as set]
             [clojure.string :as str]
             [clojure.test :refer [deftest is testing]]
             [clojure.test.check :as tc]
@@ -311,10 +312,16 @@
 ;; ---------------------------------------------------------------- planted faults
 
 (defn- caught
-  "Commands that show a fault in the library, shrunk a little, or nil if nothing notices it."
+  "Commands that show a fault in the library, shrunk a little, or nil if nothing notices it.
+  The functions' metadata can have options of the generator, where all commands would take
+  long to come to the fault."
   [functions]
   (binding [player/*faults* functions]
-    (smallest (find-disagreement 400 7 (trials 1 20) {}))))
+    (smallest (find-disagreement 400 7 (trials 1 20) (or (meta functions) {})))))
+
+(def ^:private barrier-ops
+  #{:get-controller :create :publish :unpublish :connect :map :init-barrier :open-barrier
+    :close-barrier :set-barrier-mode :barrier-mode :put :put64 :get :get8})
 
 (defn- readers [f]
   (into {} (map (fn [op] [op f])) [:get-byte :get-int :get-long :get-bytes]))
@@ -355,6 +362,24 @@
               (try (apply f m offset more)
                    (catch Exception e
                      (if (= 40 (:rsm/code (ex-data e))) 0 (throw e))))))
+
+   "barrier: a close always succeeds"
+   ^{:ops barrier-ops}
+   {:close-barrier (fn [f b]
+                     (try (f b)
+                          (catch Exception e
+                            (when-not (= 40 (:rsm/code (ex-data e))) (throw e)))))}
+
+   ;; told back as it was set: only what put and get do shows it
+   "barrier: the mode is ignored"
+   (let [told (java.util.WeakHashMap.)]
+     ^{:ops barrier-ops}
+     {:set-barrier-mode (fn [f im mode]
+                          (f im (if (= :explicit mode) :implicit mode))
+                          (.put told im mode)
+                          nil)
+      :barrier-mode (fn [f im]
+                      (let [mode (f im)] (or (.get told im) mode)))})
 
    "content: a write goes astray by a byte"
    {:put-int (fn [f m offset & more]
@@ -401,10 +426,14 @@
    "permission: map! gives all that the connection has"
    "revocation: unpublish! revokes nothing"
    "revocation: reading through a revoked mapping gives zeros"
+   "barrier: a close always succeeds"
+   "barrier: the mode is ignored"
    "content: a write goes astray by a byte"
    "errors: an exception of another type"])
 
 (deftest faults-of-the-library-are-noticed
+  (is (set/subset? #{"bounds" "permission" "revocation" "barrier"}
+                   (set (map #(first (str/split % #":")) in-short))))
   (let [found (into {} (for [what (trials in-short (keys faults))]
                          [what (caught (faults what))]))]
     (doseq [[what commands] found]
