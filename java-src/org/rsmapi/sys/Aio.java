@@ -12,6 +12,7 @@ import com.sun.jna.Native;
 final class Aio {
     private static final boolean AARCH64 = "aarch64".equals(System.getProperty("os.arch"));
     private static final long IO_SETUP = AARCH64 ? 0 : 206;
+    private static final long IO_DESTROY = AARCH64 ? 1 : 207;
     private static final long IO_SUBMIT = AARCH64 ? 2 : 209;
     private static final long IO_GETEVENTS = AARCH64 ? 4 : 208;
     private static final int O_CLOEXEC = 02000000;
@@ -51,13 +52,17 @@ final class Aio {
     }
 
     /**
-     * Gives the descriptor back that is kept between two calls. The context stays, one small mapping of the kernel's for as long as
-     * the process lives: to destroy it takes the kernel longer than everything else that an end consists of.
+     * Gives back what is kept between two calls. The kernel takes some milliseconds to make sure that nobody uses the context any
+     * more; who has not posted anything since the last time has none.
      */
     static synchronized void close() {
-        if (present != null && present.nothing != null) {
-            present.nothing.close();
-            present.nothing = null;
+        if (present != null) {
+            Libc.syscall(IO_DESTROY, present.context, 0, 0, 0, 0, 0);
+            present.block.close();
+            if (present.nothing != null) {
+                present.nothing.close();
+            }
+            present = null;
         }
     }
 
