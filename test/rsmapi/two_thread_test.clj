@@ -3,7 +3,7 @@
   the other, gives by the model.
 
   Left out is what is documented not to happen in one step: bulk access, transfers of several
-  bytes, rebind!. And the bytes that a mapping shows while it is being taken away: when one
+  bytes, rebind!, and close!, which is several calls. And the bytes that a mapping shows while it is being taken away: when one
   thread ends something, the other one does not access memory."
   (:require [clojure.string :as str]
             [clojure.test :refer [deftest is testing use-fixtures]]
@@ -48,7 +48,7 @@
                              (name %)))
         player/ops))
 
-(def ^:private endings #{:unpublish :destroy :unmap :disconnect :close})
+(def ^:private endings #{:unpublish :destroy :unmap :disconnect})
 
 (def ^:private ops
   (into accesses
@@ -57,31 +57,43 @@
                  :signal-post :signal-wait :init-barrier :open-barrier :order-barrier :close-barrier
                  :destroy-barrier :set-barrier-mode :barrier-mode])))
 
-(defn- without-others
-  "The commands with :nothing for the handles that the other thread makes."
-  [commands others]
-  (let [made (set (keep (fn [[op x]] (when (#{:connect :map :init-barrier} op) x)) others))]
-    (walk/postwalk #(if (made %) :nothing %) commands)))
+(defn- made [commands]
+  (set (keep (fn [[op x]] (when (#{:connect :map :init-barrier} op) x)) commands)))
+
+(defn- own-names
+  "The commands of a thread with names of its own for the handles that it makes, and :nothing for those
+  that the other one makes: it could not know them."
+  [commands others suffix]
+  (let [mine (made commands), theirs (made others)]
+    (walk/postwalk #(cond (mine %) (keyword (str (name %) suffix))
+                          (theirs %) :nothing
+                          :else %)
+                   commands)))
 
 (defn- fair
   "The commands of a thread beside those of the other one, see the namespace."
-  [commands others]
-  (cond->> (without-others commands others)
+  [commands others suffix]
+  (cond->> (own-names commands others suffix)
     (some (comp endings first) others) (filterv (comp not accesses first))))
 
 (defn- one-byte? [[op _ _ source :as command]]
   (or (not= :put8 op)
       (and (= 4 (count command)) (or (int? source) (and (vector? source) (>= 1 (count source)))))))
 
+(defn- with-number
+  "A command with a number for what a segment is published under: to ask for it is a call of its own."
+  [command]
+  (mapv #(if (and (map? %) (keyword? (:segment-id %))) (assoc % :segment-id id) %) command))
+
 (defn- split
   "Commands as {:before :a :b}, by a vector of who does what: :before as long as no thread has begun,
   and each thread five at most."
   [commands who]
-  (let [pairs (map vector (filter one-byte? commands) who)
+  (let [pairs (map vector (map with-number (filter one-byte? commands)) who)
         [before together] (split-with #(= :before (second %)) pairs)
         of (fn [t] (vec (take 5 (map first (filter #(= t (second %)) together)))))
         [a b] [(of :a) (of :b)]]
-    {:before (mapv first before) :a (fair a b) :b (fair b a)}))
+    {:before (mapv first before) :a (fair a b "a") :b (fair b a "b")}))
 
 (defn- courses
   "Courses of these commands in which both threads have something to do."
@@ -144,26 +156,56 @@
 
 ;; ------------------------------------------------------- what the model allows
 
+(defn- lost
+  "The ids of the import segments that have lost their exporter from one state to the next."
+  [before after]
+  (for [[id {:keys [kind aborted?]}] (:objects after)
+        :when (and (= :import kind) aborted? (not (get-in before [:objects id :aborted?])))]
+    id))
+
+(defn- marked [state imports aborted?]
+  (reduce #(assoc-in %1 [:objects %2 :aborted?] aborted?) state imports))
+
+(defn- transitions
+  "What a command with this result can have done in a state, as [state pairs], pairs being what its
+  thread still has to do for it. nil if it cannot have had the result; :any where the model has
+  nothing to say.
+
+  A revocation is done when the call returns; while it runs, the id is free already and importers
+  have not all heard of it. And what is destroyed is unpublished first."
+  [state [op x :as command] actual]
+  (if (= ::abort op)
+    [[(marked state [x] true) nil]]
+    (let [[state' expected] (model/step state command)
+          lost (lost state state')]
+      (cond
+        (contains? expected :unspecified) :any
+        (not (or (= ::whatever actual) (player/agrees? expected actual))) nil
+        (empty? lost) [[state' nil]]
+        :else (concat
+               [[state' nil]]
+               [[(marked state' lost false) (for [id lost] [[::abort id] nil])]]
+               (when (= :destroy op)
+                 (for [[state pairs] (transitions state [:unpublish x] ::whatever)]
+                   [state (concat pairs [[command actual]])])))))))
+
 (defn- explained?
   "Whether the commands of two threads, each with its result, can have been done one after the other
   from a state on, and what was asked afterwards been answered."
   [state a b last-ones]
-  (letfn [(steps [state [[command actual] & more :as pairs] then]
-            (if (empty? pairs)
-              false
-              (let [[state' expected] (model/step state command)]
-                (cond
-                  (contains? expected :unspecified) true
-                  (player/agrees? expected actual) (then state' more)
-                  :else false))))
+  (letfn [(one? [state [[command actual] & more :as pairs] then]
+            (when (seq pairs)
+              (let [ts (transitions state command actual)]
+                (or (= :any ts)
+                    (some (fn [[state' pairs]] (then state' (concat pairs more))) ts)))))
           (all? [state pairs]
-            (or (empty? pairs) (steps state pairs all?)))
+            (or (empty? pairs) (one? state pairs all?)))
           (search [state a b]
             (if (and (empty? a) (empty? b))
               (all? state last-ones)
-              (or (steps state a #(search %1 %2 b))
-                  (steps state b #(search %1 a %2)))))]
-    (search state a b)))
+              (or (one? state a #(search %1 %2 b))
+                  (one? state b #(search %1 a %2)))))]
+    (boolean (search state a b))))
 
 (defn- linearizable? [state {:keys [before a b started results questions answers]}]
   (let [[state expected] (model/run (first (model/run state start)) before)]
@@ -255,6 +297,14 @@
         (is (not (linearizable? state (with 0 0))) "each before the other")
         (is (not (linearizable? state (with 1 2))))
         (is (not (linearizable? state (assoc-in played [:answers 0 :ok 0] 7))) "what is there in the end")))
+    (testing "a revocation: who has lost a segment does not get it back, and has lost it afterwards"
+      (let [played (play {:before [] :a [[:unpublish :ex] [:close-barrier :b]]
+                          :b [[:published? :ex] [:aborted? :im] [:aborted? :im]]})
+            with (fn [& values] (assoc-in played [:results :b] (mapv #(hash-map :ok %) values)))]
+        (is (linearizable? state played))
+        (is (linearizable? state (with false false true)) "while it runs")
+        (is (not (linearizable? state (with true true false))))
+        (is (not (linearizable? state (assoc-in played [:results :a 1] {:ok nil}))))))
     (testing "an addition in two steps"
       ;; the two meet in the middle, so that it does not depend on the timing
       (let [course {:before [] :a [[:get-and-add-long :ex 0 1]] :b [[:get-and-add-long :ex 0 1]]}
@@ -279,9 +329,9 @@
             (is (every? (fn [commands] (some #(= :get-and-add-long (first %)) commands)) [a b]))))))
     (testing "what is left out"
       (is (= {:before [[:aborted? :im]]
-              :a [[:unmap :im] [:connect :im3 :c {:segment-id 1}]]
-              :b [[:map :m0 :im2] [:connected? :nothing]]}
+              :a [[:unmap :im] [:connect :im3a :c {:segment-id 1}]]
+              :b [[:map :m0b :im2] [:connected? :nothing] [:mapped? :m0b]]}
              (split [[:aborted? :im]
                      [:unmap :im] [:connect :im3 :c {:segment-id 1}]
-                     [:get-long-volatile :m 0] [:map :m0 :im2] [:connected? :im3]]
-                    [:before :a :a :b :b :b]))))))
+                     [:get-long-volatile :m 0] [:map :m0 :im2] [:connected? :im3] [:mapped? :m0]]
+                    [:before :a :a :b :b :b :b]))))))
