@@ -120,6 +120,7 @@ final class Reactor {
         }
         if (last != null) {
             last.stop(wait);
+            Waiting.giveBack();
         }
     }
 

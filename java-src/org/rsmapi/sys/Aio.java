@@ -55,14 +55,18 @@ final class Aio {
      * Gives back what is kept between two calls. The kernel takes some milliseconds to make sure that nobody uses the context any
      * more; who has not posted anything since the last time has none.
      */
-    static synchronized void close() {
-        if (present != null) {
-            Libc.syscall(IO_DESTROY, present.context, 0, 0, 0, 0, 0);
-            present.block.close();
-            if (present.nothing != null) {
-                present.nothing.close();
-            }
+    static void close() {
+        Aio last;
+        synchronized (Aio.class) {
+            last = present;
             present = null;
+        }
+        if (last != null) {
+            Libc.syscall(IO_DESTROY, last.context, 0, 0, 0, 0, 0);
+            last.block.close();
+            if (last.nothing != null) {
+                last.nothing.close();
+            }
         }
     }
 

@@ -145,8 +145,12 @@ public final class Waiting {
                 idle.close();
                 idle = null;
             }
-            Aio.close();
         }
+    }
+
+    /** Gives back what posting events keeps from one time to the next. This may take a while, so not with a lock held. */
+    public static void giveBack() {
+        Aio.close();
     }
 
     /** The array of struct pollfd, and behind it one more for the waker. */
