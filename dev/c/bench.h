@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SAMPLES 5
+#define SAMPLES 20
 #define PAGE 4096
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -82,7 +82,7 @@ static inline void measure(const char *name, double seconds, void (*work)(long c
             break;
         count = took >= goal ? count : took < goal / 8 ? count * 4 : (long)(count * goal * 1.1 / took) + 1;
     }
-    for (int i = 0; i < SAMPLES; i++) {
+    for (int i = 0; i < (took / count > 5e7 ? SAMPLES / 4 : SAMPLES); i++) {
         start = now();
         work(count);
         printf("%s %.3f\n", name, (now() - start) / count);

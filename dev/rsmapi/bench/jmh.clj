@@ -19,7 +19,11 @@
 (set! *warn-on-reflection* true)
 
 (def ^:private package "org.rsmapi.bench.")
-(def ^:private iterations 5)
+(def ^:private iterations
+  "Many and short: what else happens on the machine then spoils some of them and not all."
+  20)
+
+(def ^:private warm-up-iterations 10)
 
 (defn iteration-ns
   "How long one iteration takes of those that make up so many seconds."
@@ -35,13 +39,13 @@
 
 (defn- options [{:keys [bench params]} seconds warm-up]
   (let [pattern (str "^" (java.util.regex.Pattern/quote (str package bench)) "$")
-        length  #(TimeValue/nanoseconds (long (iteration-ns %)))
+        length  (fn [seconds n] (TimeValue/nanoseconds (long (/ (* 1e9 (double seconds)) (double n)))))
         builder (-> (OptionsBuilder.)
                     (.include pattern)
-                    (.warmupIterations iterations)
-                    (.warmupTime (length warm-up))
+                    (.warmupIterations warm-up-iterations)
+                    (.warmupTime (length warm-up warm-up-iterations))
                     (.measurementIterations iterations)
-                    (.measurementTime (length seconds))
+                    (.measurementTime (length seconds iterations))
                     (.shouldFailOnError true)
                     (.verbosity VerboseMode/SILENT)
                     (.addProfiler GCProfiler))]
@@ -68,10 +72,17 @@
     {"score" (mapv #(.getScore (.getPrimaryResult ^IterationResult %)) its)
      "bytes" (vec (keep allocated its))}))
 
+(defn- few-iterations
+  "For an operation that takes longer than an iteration should."
+  ^ChainedOptionsBuilder [^ChainedOptionsBuilder builder]
+  (-> builder (.warmupIterations 2) (.measurementIterations 5)))
+
 (defn run
-  "Runs it on that JDK, in a JVM of its own."
+  "Runs it on that JDK, in a JVM of its own. A spec has :bench, :params, and :slow if one
+  operation takes longer than a few milliseconds."
   [jdk spec seconds]
-  (-> ^ChainedOptionsBuilder (options spec seconds (max 1.0 (double seconds)))
+  (-> ^ChainedOptionsBuilder (cond-> (options spec seconds (max 1.0 (double seconds)))
+                               (:slow spec) few-iterations)
       (.forks 1)
       (.jvm (jdks/java jdk))
       (.jvmArgs ^"[Ljava.lang.String;" (into-array String (jvm-args jdk)))

@@ -58,7 +58,7 @@
                (str side (when jdk (str ", JDK " jdk))))
          (tag "line" {:x1 (x least) :x2 (x most) :y1 mid :y2 mid :stroke colour :stroke-width 3
                       :stroke-opacity 0.4 :stroke-linecap "round"})
-         (tag "circle" {:cx (x median) :cy mid :r 4 :fill (if (= 17 jdk) "white" colour)
+         (tag "circle" {:cx (x median) :cy mid :r 4 :fill (if (and jdk (< jdk 22)) "white" colour)
                         :stroke colour :stroke-width 1.5})
          (text (+ (x most) 8) y {:font-size 10 :fill "#555"} (table/quantity median unit)))))
 
@@ -80,7 +80,7 @@
               (tag "rect" {:width width :height height :fill "white"})
               (text 20 28 {:font-size 18} title)
               (text 20 46 {:font-size 11 :fill "#555"}
-                    "least to most, dot: median (hollow: JDK 17); less is better; logarithmic")
+                    "least to most, dot: median (hollow: a JDK before 22); less is better; logarithmic")
               (apply str
                      (for [v (thin (ticks lo hi))]
                        (str (tag "line" {:x1 (x v) :x2 (x v) :y1 top :y2 bottom :stroke "#e5e5e5"})

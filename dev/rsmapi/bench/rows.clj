@@ -12,6 +12,7 @@
                       among the arguments of programs :seconds stands for how long to measure
                       and :repeats for how often, where that is not a matter of time
               :since  the first JDK release that has it
+              :slow   whether one operation takes longer than a few milliseconds
     :rows   what comes of it, each a map of
               :row      its name
               :metric   the name of the samples
@@ -90,12 +91,13 @@
 (def ^:private maps
   (for [size [(* 4 kib) (* 2 mib) gib]
         touch [false true]
-        :let [params {:size size :touch touch}]]
+        :let [params {:size size :touch touch}
+              slow   (and touch (= size gib))]]
     {:group "maps"
      :memory (* 2 size)
-     :sides [(jmh "rsmapi, Java" :ours "MapRsmapi" "mapUnmap" params)
-             (jmh "rsmapi, Clojure" :ours "MapClojure" "mapUnmap" params)
-             (jmh "FileChannel.map, arena" :peer "MapForeign" "mapUnmap" params :since 22)
+     :sides [(jmh "rsmapi, Java" :ours "MapRsmapi" "mapUnmap" params :slow slow)
+             (jmh "rsmapi, Clojure" :ours "MapClojure" "mapUnmap" params :slow slow)
+             (jmh "FileChannel.map, arena" :peer "MapForeign" "mapUnmap" params :since 22 :slow slow)
              {:side "C" :role :c :run [:c "map" size touch :seconds]}]
      :rows [{:row (str "map and unmap " (bytes-text size) (if touch ", each page written" ", untouched"))
              :metric "score" :unit "ns"

@@ -24,12 +24,12 @@
 
 (defn- run-side
   "Measures a side once: samples by their names."
-  [{[kind & [bench params :as args]] :run jdk :jdk} {:keys [class-path seconds ready quick] :as session}]
+  [{[kind & [bench params :as args]] :run :keys [jdk slow]} {:keys [class-path seconds ready quick] :as session}]
   (case kind
     :jmh     (if ready
                (let [result (get-in ready [jdk {:bench bench :params params}] "the JVM for it ended before")]
                  (if (map? result) result (throw (ex-info result {}))))
-               (jmh/run jdk {:bench bench :params params} seconds))
+               (jmh/run jdk {:bench bench :params params :slow slow} seconds))
     :c       (programs/c (arguments args session))
     :java    (programs/java jdk class-path (arguments args session))
     :start   (programs/start jdk class-path args quick)))

@@ -2,7 +2,7 @@ package org.rsmapi.bench;
 
 /** What a program of the benchmark prints for each sample: a name and a number in one line. */
 final class Samples {
-    static final int COUNT = 5;
+    static final int COUNT = 20;
 
     private Samples() {
     }
