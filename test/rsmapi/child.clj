@@ -44,24 +44,33 @@
 
 ;; ------------------------------------------------------- inside of the child
 
-(defn- on-one-line [s] (str/replace s #"\R" " "))
-
-(defn- readable
-  "The text of x as EDN on one line, or nil if it cannot be read back."
-  [x]
+(defn- edn-text [x]
   (binding [*print-length* nil, *print-level* nil, *print-meta* false
             *print-namespace-maps* false, *print-dup* false]
-    (let [text (pr-str x)]
-      (when-not (re-find #"\R" text)
-        (try
-          (edn/read-string text)
-          text
-          (catch Exception _ nil))))))
+    (pr-str x)))
+
+(defn- line-of
+  "A text as one line of printable ASCII: a string literal. So no character of it, a NEL or half
+  a surrogate pair, is a line's end to somebody, or is lost in an encoding."
+  [text]
+  (str/escape (pr-str text)
+              (fn [c] (when-not (<= 32 (int c) 126) (format "\\u%04x" (int c))))))
+
+(def ^:private text-of "The text of a line." edn/read-string)
+
+(defn- readable
+  "The text of x as EDN, or nil if it cannot be read back."
+  [x]
+  (let [text (edn-text x)]
+    (try
+      (edn/read-string text)
+      text
+      (catch Exception _ nil))))
 
 (defn- success [value]
   (if (readable value)
     {:ok value}
-    {:ok nil :printed (on-one-line (pr-str value))}))
+    {:ok nil :printed (edn-text value)}))
 
 (defn- failure [^Throwable t]
   (let [data (ex-data t)]
@@ -74,12 +83,12 @@
 
 (defn- evaluated [line]
   (try
-    (success (eval (read-string line)))
+    (success (eval (read-string (text-of line))))
     (catch Throwable t
       (failure t))))
 
 (defn- tell! [^PrintStream answers id answer]
-  (let [line (str answer-prefix (readable (assoc answer :id id)) "\n")]
+  (let [line (str answer-prefix (line-of (edn-text (assoc answer :id id))) "\n")]
     (locking answers
       (.write answers (.getBytes line StandardCharsets/UTF_8))
       (.flush answers))))
@@ -284,7 +293,7 @@
       (doseq [^String line (line-seq in)]
         (if (str/starts-with? line answer-prefix)
           (let [{:keys [id] :as answer} (edn/read-string {:default tagged-literal}
-                                                         (subs line (count answer-prefix)))]
+                                                         (text-of (subs line (count answer-prefix))))]
             (deliver (get @pending id) (dissoc answer :id)))
           (swap! printed conj line)))
       (catch java.io.IOException _)))
@@ -356,12 +365,9 @@
   (locking in
     (let [id      (swap! next-id inc)
           ticket  {:id id :promise (expect-answer! child id) :form form}
-          ^String text
-          (binding [*print-length* nil, *print-level* nil, *print-meta* false
-                    *print-namespace-maps* false, *print-dup* false]
-            (on-one-line (pr-str form)))]
+          ^String line (line-of (edn-text form))]
       (try
-        (doto in (.write text) .newLine .flush)
+        (doto in (.write line) .newLine .flush)
         ;; a dead child's stdin: answer will tell
         (catch java.io.IOException _))
       ticket)))

@@ -9,6 +9,7 @@
 
   prints the calls with what came of them, and returns whether all is as the model has it."
   (:require [clojure.string :as str]
+            [clojure.walk :as walk]
             [rsmapi.core :as rsm]
             [rsmapi.model :as model])
   (:import (java.nio.file Files Path)
@@ -344,6 +345,13 @@
       (list 'def x (list* f more))
       (list* f forms))))
 
+(defn pasteable
+  "Code as text that a terminal and a REPL take, whatever characters are in it."
+  [code]
+  (pr-str (walk/postwalk (fn [x]
+                           (if (and (char? x) (not (<= 33 (int x) 126))) (list 'char (int x)) x))
+                         code)))
+
 (defn- brief [x]
   (let [x (if (:error x) (:error (update x :error select-keys [:rsm/error :rsm/code :rsm/op
                                                                :rsm/residual :rsm/entry]))
@@ -368,9 +376,9 @@
       ["(require '[rsmapi.core :as rsm] '[rsmapi.model-runner :as runner])"
        (str "(do " (str/join " " (map #(str "(def " (name %) " nil)") (distinct handles))) ")")]
       (for [{:keys [command expected actual agree?]} steps]
-        (str (pr-str (code command)) "   ;=> " (brief actual)
+        (str (pasteable (code command)) "   ;=> " (brief actual)
              (when-not agree? (str "\n;; THE MODEL EXPECTS " (brief expected)))))
-      ["" (str "(runner/check\n " (pr-str (mapv :command steps)) ")")]))))
+      ["" (str "(runner/check\n " (pasteable (mapv :command steps)) ")")]))))
 
 (defn check
   "Plays commands and prints what came of it. Returns whether library and model agree."

@@ -258,6 +258,14 @@
   (child/signal! c "STOP")
   (is (eventually (stopped? (child/pid c))) "it stops"))
 
+;; ---------------------------------------------------------- the harness itself
+
+(deftest whatever-is-sent-to-a-child-arrives
+  (doseq [chars (partition-all 1024 (map char (range 0x10000)))]
+    (let [forms [(vec chars) (apply str chars)]]
+      (is (= forms (in-exporter (list 'quote forms))))))
+  (is (= "[:not-edn #object" (subs (:printed (child/ask @exporter '[:not-edn (Object.)])) 0 17))))
+
 ;; ---------------------------------------------------- exchange, revocation
 
 (deftest both-sides-see-what-the-other-writes

@@ -161,10 +161,10 @@
      "\n"
      (concat
       (for [{:keys [process command expected actual agree?]} steps]
-        (str (name process) "> " (pr-str (player/code command)) "   ;=> " (brief actual)
+        (str (name process) "> " (player/pasteable (player/code command)) "   ;=> " (brief actual)
              (when-not agree? (str "\n;; THE MODEL EXPECTS " (brief expected)))))
       ["" (str "(require 'rsmapi.two-process-test)\n(rsmapi.two-process-test/check\n "
-               (pr-str (mapv (fn [{:keys [process command]}] [:in process command]) steps)) ")")]))))
+               (player/pasteable (mapv (fn [{:keys [process command]}] [:in process command]) steps)) ")")]))))
 
 (defn check
   "Plays commands in two new processes and prints what came of it. Returns whether the library and the

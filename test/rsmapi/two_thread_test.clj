@@ -225,9 +225,9 @@
      (if-let [{:keys [results answers]} (some #(when-not (linearizable? state %) %) (repeatedly times #(play course)))]
        (do (doseq [[thread commands] [["before" (concat start (:before course))] ["a" (:a course)] ["b" (:b course)]]
                    [command result] (map vector commands (concat (results (keyword thread)) (repeat nil)))]
-             (println (str thread "> " (pr-str (player/code command)) (when result (str "   ;=> " (pr-str result))))))
+             (println (str thread "> " (player/pasteable (player/code command)) (when result (str "   ;=> " (pr-str result))))))
            (doseq [[question answer] (map vector (questions course) answers)]
-             (println (str "in the end> " (pr-str (player/code question)) "   ;=> " (pr-str answer))))
+             (println (str "in the end> " (player/pasteable (player/code question)) "   ;=> " (pr-str answer))))
            false)
        true))))
 
@@ -281,7 +281,7 @@
     (is (nil? course)
         (when course
           (str "seed " (:seed course) "\n" (with-out-str (check course))
-               "\n(require 'rsmapi.two-thread-test)\n(rsmapi.two-thread-test/check\n " (pr-str course) ")")))))
+               "\n(require 'rsmapi.two-thread-test)\n(rsmapi.two-thread-test/check\n " (player/pasteable course) ")")))))
 
 (deftest the-checker-can-fail
   (let [state (player/initial-state)]
