@@ -34,6 +34,36 @@
 (def-puts put-ints rsm/put-int! i)
 (def-puts put-bytes rsm/put-byte! (bit-and i 127))
 
+;; The same of arrays, to see what is the loop's: nothing else can be read in Clojure with fewer checks.
+
+(defmacro ^:private def-array-gets [name tag]
+  `(defn ~name ~(with-meta '[a offsets] {:tag 'long})
+     (let [~(with-meta 'from {:tag tag}) ~'a
+           ~(with-meta 'at {:tag 'ints}) ~'offsets
+           n# (alength ~'at)]
+       (loop [i# 0 sum# 0]
+         (if (< i# n#)
+           (recur (inc i#) (+ sum# (long (aget ~'from (aget ~'at i#)))))
+           sum#)))))
+
+(defmacro ^:private def-array-puts [name tag value]
+  `(defn ~name ~(with-meta '[a offsets] {:tag 'long})
+     (let [~(with-meta 'to {:tag tag}) ~'a
+           ~(with-meta 'at {:tag 'ints}) ~'offsets
+           n# (alength ~'at)]
+       (loop [~'i 0]
+         (when (< ~'i n#)
+           (aset ~'to (aget ~'at ~'i) ~value)
+           (recur (inc ~'i))))
+       n#)))
+
+(def-array-gets array-get-longs longs)
+(def-array-gets array-get-ints ints)
+(def-array-gets array-get-bytes bytes)
+(def-array-puts array-put-longs longs i)
+(def-array-puts array-put-ints ints (unchecked-int i))
+(def-array-puts array-put-bytes bytes (unchecked-byte i))
+
 ;; Passes over much memory.
 
 (defn sum ^long [m ^long bytes]

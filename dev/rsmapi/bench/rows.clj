@@ -48,6 +48,7 @@
                                   ["Agrona" "Agrona UnsafeBuffer" :peer]
                                   ["Buffer" "direct ByteBuffer" :peer]
                                   ["Array" "Java array" :peer]
+                                  ["ArrayClojure" "Java array, Clojure" :other]
                                   ["Foreign" "MemorySegment" :peer 22]]
         :when (names suffix)]
     (cond-> (jmh side role (str prefix suffix) method params)
@@ -57,9 +58,10 @@
   (for [op ["get" "put"], type ["long" "int" "byte"], order ["random" "sequential"]]
     {:group "access"
      :sides (jvm-sides "Access" (str op (str/capitalize type)) {:order order}
-                       #{"Rsmapi" "Clojure" "Engine" "Agrona" "Buffer" "Array" "Foreign"})
+                       #{"Rsmapi" "Clojure" "Engine" "Agrona" "Buffer" "Array" "ArrayClojure" "Foreign"})
      :rows [{:row (str op " " type ", " order) :metric "score" :unit "ns"
-             :targets [{:beside :peer :times 1.10}]}]}))
+             :targets [{:beside :peer :times 1.10}
+                       {:beside "Java array, Clojure" :times 1.10 :only #{"rsmapi, Clojure"}}]}]}))
 
 (def ^:private streams
   (for [[method text] [["sum" "sum of 64 MiB of longs"]

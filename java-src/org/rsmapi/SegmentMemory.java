@@ -7,6 +7,7 @@ import java.lang.ref.Reference;
 import java.lang.reflect.Array;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.Objects;
 import org.rsmapi.mem.ByteSwap;
 
 /**
@@ -37,6 +38,9 @@ import org.rsmapi.mem.ByteSwap;
 public abstract class SegmentMemory {
     /** Elements a temporary array holds while swapped values are written. */
     private static final int SWAP_CHUNK = 1024;
+
+    /** Beyond what any processor has for a process. */
+    private static final long LARGEST_ADDRESS = Long.MAX_VALUE >> 2;
 
     /** What every JVM can allocate; the last few lengths below 2^31 are not portable. */
     private static final int LONGEST_ARRAY = Integer.MAX_VALUE - 8;
@@ -799,18 +803,35 @@ public abstract class SegmentMemory {
         return moves != before;
     }
 
+    /** The address of so many bytes from {@code offset} on, which may be read: from here until they have been read nothing may come between. */
     final long readable(String op, long offset, long bytes) {
-        if (offset < 0 || offset > readLimit - bytes) {
+        try {
+            return address(Objects.checkIndex(offset, places(readLimit, bytes)));
+        } catch (IndexOutOfBoundsException e) {
             return refused(op, false, offset, bytes);
         }
-        return base + offset;
     }
 
+    /** The same for writing. */
     final long writable(String op, long offset, long bytes) {
-        if (offset < 0 || offset > writeLimit - bytes) {
+        try {
+            return address(Objects.checkIndex(offset, places(writeLimit, bytes)));
+        } catch (IndexOutOfBoundsException e) {
             return refused(op, true, offset, bytes);
         }
-        return base + offset;
+    }
+
+    /**
+     * At how many offsets so many bytes can start, and 0 rather than less. That it is not negative, and with {@link #address} that no
+     * address is, the JIT compiler sees by the masks, and leaves out what it or the engine would check again.
+     */
+    private static long places(long limit, long bytes) {
+        long places = limit - bytes + 1;
+        return places & ~(places >> 63) & LARGEST_ADDRESS;
+    }
+
+    private long address(long offset) {
+        return (base & LARGEST_ADDRESS) + offset;
     }
 
     private long readableAligned(String op, long offset, long bytes) {

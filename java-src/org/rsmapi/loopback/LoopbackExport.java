@@ -139,7 +139,9 @@ final class LoopbackExport implements ExportedMemory {
                 .hint("importers are disconnected, but may still see memory that could not be moved: free memory and call again");
         }
         publication = null;
-        events.renew();
+        if (livesOn) {
+            events.renew();
+        }
     }
 
     @Override

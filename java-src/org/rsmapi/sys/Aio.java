@@ -1,6 +1,7 @@
 package org.rsmapi.sys;
 
 import com.sun.jna.Native;
+import com.sun.jna.Pointer;
 
 /**
  * Adds to an eventfd without ever waiting, whatever others do to it meanwhile.
@@ -14,32 +15,38 @@ final class Aio {
     private static final long IO_SETUP = AARCH64 ? 0 : 206;
     private static final long IO_DESTROY = AARCH64 ? 1 : 207;
     private static final long IO_SUBMIT = AARCH64 ? 2 : 209;
-    private static final long IO_GETEVENTS = AARCH64 ? 4 : 208;
     private static final int O_CLOEXEC = 02000000;
     private static final int CAPACITY = 16;
 
-    // struct iocb, then a pointer to it, then room for a struct io_event
+    // struct iocb, then a pointer to it
     private static final int OPCODE = 16;
     private static final int FD = 20;
     private static final int FLAGS = 56;
     private static final int EVENT_FD = 60;
     private static final int POINTER = 64;
-    private static final int EVENT = 72;
-    private static final int BYTES = 72 + 32;
+    private static final int BYTES = 72;
     private static final int PREAD = 0;
     private static final int FLAG_RESFD = 1;
+
+    // struct aio_ring, which is what a context is the address of: the reports of what is done, from head to tail
+    private static final int HEAD = 8;
+    private static final int TAIL = 12;
+    private static final int MAGIC = 16;
+    private static final int MAGIC_NUMBER = 0xa10a10a1;
 
     private static Aio present;
     /** Set where the system has no such thing, or does not let us have it. */
     private static boolean impossible;
 
     private final long context;
+    private final Pointer ring;
     private final Scratch block;
     /** What the operations are of; null while nobody needs it. */
     private Fd nothing;
 
     private Aio(long context, Scratch block) {
         this.context = context;
+        this.ring = new Pointer(context);
         this.block = block;
     }
 
@@ -62,11 +69,15 @@ final class Aio {
             present = null;
         }
         if (last != null) {
-            Libc.syscall(IO_DESTROY, last.context, 0, 0, 0, 0, 0);
-            last.block.close();
-            if (last.nothing != null) {
-                last.nothing.close();
-            }
+            last.end();
+        }
+    }
+
+    private void end() {
+        Libc.syscall(IO_DESTROY, context, 0, 0, 0, 0, 0);
+        block.close();
+        if (nothing != null) {
+            nothing.close();
         }
     }
 
@@ -82,7 +93,13 @@ final class Aio {
         block.putLong(POINTER, block.address());
         block.putShort(OPCODE, (short) PREAD);
         block.putInt(FLAGS, FLAG_RESFD);
-        return new Aio(context, block);
+        Aio made = new Aio(context, block);
+        if (made.ring.getInt(MAGIC) != MAGIC_NUMBER) {
+            impossible = true;
+            made.end();
+            return null;
+        }
+        return made;
     }
 
     private boolean ready() {
@@ -102,10 +119,7 @@ final class Aio {
             return false;
         }
         block.putInt(EVENT_FD, eventFd);
-        boolean added = Libc.syscall(IO_SUBMIT, context, 1, block.address() + POINTER, 0, 0, 0) == 1;
-        if (added) {
-            Libc.syscall(IO_GETEVENTS, context, 0, 1, block.address() + EVENT, 0, 0);
-        }
-        return added;
+        ring.setInt(HEAD, ring.getInt(TAIL)); // the reports of earlier ones have been read: they need no call of the kernel
+        return Libc.syscall(IO_SUBMIT, context, 1, block.address() + POINTER, 0, 0, 0) == 1;
     }
 }

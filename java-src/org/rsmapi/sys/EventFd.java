@@ -120,31 +120,30 @@ public final class EventFd implements AutoCloseable {
     }
 
     /**
-     * Adds one event.
+     * Adds one event. A counter at its end, where only somebody who fills it can bring it, stays there, for 2^64 events are to be taken.
      *
      * @param accumulate  whether also if there are events already
-     * @return false if the counter is at its end, or closed
+     * @return false if it is closed, or at its end and this system can add only by writing
      */
     public boolean post(boolean accumulate) {
         if (!hold()) {
             return false;
         }
         try {
-            int ready = ready();
-            if (!accumulate && (ready & Waiting.POLLIN) != 0) {
+            if (!accumulate && has(Waiting.POLLIN)) {
                 return true;
             }
-            return (ready & Waiting.POLLOUT) != 0 && (Aio.addOne(fd.number()) || add(1));
+            return Aio.addOne(fd.number()) || has(Waiting.POLLOUT) && add(1);
         } finally {
             release();
         }
     }
 
-    private int ready() {
+    private boolean has(int event) {
         synchronized (posting) {
             block.putInt(POLLFD, fd.number());
-            block.putInt(POLLFD + 4, Waiting.POLLIN | Waiting.POLLOUT);
-            return Libc.poll(block.address() + POLLFD, 1, 0) > 0 ? block.getShort(POLLFD + 6) : 0;
+            block.putInt(POLLFD + 4, event);
+            return Libc.poll(block.address() + POLLFD, 1, 0) > 0 && (block.getShort(POLLFD + 6) & event) != 0;
         }
     }
 

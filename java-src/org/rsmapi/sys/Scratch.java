@@ -2,19 +2,24 @@ package org.rsmapi.sys;
 
 import com.sun.jna.Native;
 import com.sun.jna.Pointer;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 
-/** A short-lived block of zeroed C memory for the structures of a system call; freed by {@link #close()}, no cleaner thread. */
+/** A block of zeroed C memory for the structures of a system call; freed by {@link #close()}, no cleaner thread. */
 final class Scratch implements AutoCloseable {
     private final long address;
-    private final Pointer pointer;
+    /** For access that the compiler turns into a move each: a call of JNA costs as much as a small system call. */
+    private final ByteBuffer bytes;
 
-    Scratch(int bytes) {
-        address = Native.malloc(bytes);
+    Scratch(int length) {
+        address = Native.malloc(length);
         if (address == 0) {
             throw new OsError("malloc", Errno.ENOMEM);
         }
-        pointer = new Pointer(address);
-        pointer.setMemory(0, bytes, (byte) 0);
+        Pointer pointer = new Pointer(address);
+        pointer.setMemory(0, length, (byte) 0);
+        bytes = pointer.getByteBuffer(0, length);
+        bytes.order(ByteOrder.nativeOrder());
     }
 
     long address() {
@@ -22,43 +27,43 @@ final class Scratch implements AutoCloseable {
     }
 
     byte getByte(int offset) {
-        return pointer.getByte(offset);
+        return bytes.get(offset);
     }
 
     short getShort(int offset) {
-        return pointer.getShort(offset);
+        return bytes.getShort(offset);
     }
 
     int getInt(int offset) {
-        return pointer.getInt(offset);
+        return bytes.getInt(offset);
     }
 
     long getLong(int offset) {
-        return pointer.getLong(offset);
+        return bytes.getLong(offset);
     }
 
     void putByte(int offset, byte value) {
-        pointer.setByte(offset, value);
+        bytes.put(offset, value);
     }
 
     void putShort(int offset, short value) {
-        pointer.setShort(offset, value);
+        bytes.putShort(offset, value);
     }
 
     void putInt(int offset, int value) {
-        pointer.setInt(offset, value);
+        bytes.putInt(offset, value);
     }
 
     void putLong(int offset, long value) {
-        pointer.setLong(offset, value);
+        bytes.putLong(offset, value);
     }
 
     void putBytes(int offset, byte[] source, int length) {
-        pointer.write(offset, source, 0, length);
+        bytes.put(offset, source, 0, length);
     }
 
     void getBytes(int offset, byte[] target, int length) {
-        pointer.read(offset, target, 0, length);
+        bytes.get(offset, target, 0, length);
     }
 
     @Override

@@ -16,7 +16,7 @@ public final class Waiting {
     private static final int POLLFD_BYTES = 8;
 
     /** A waker that nobody uses at the moment: making one for every wait would cost as much as the wait. */
-    private static EventFd idle;
+    private static Waker idle;
     private static boolean keeping;
 
     private Waiting() {}
@@ -81,43 +81,36 @@ public final class Waiting {
     }
 
     private static Outcome forAny(int[] fds, short[] events, short[] revents, long deadlineNanos, Group group, int wakes) {
-        try (Polled polled = new Polled(fds, events)) {
-            if (polled.ready(null, 0)) {
-                polled.tell(revents);
-                return Outcome.READY;
-            }
-            if (deadlineNanos - System.nanoTime() <= 0) {
-                return Outcome.TIMEOUT;
-            }
+        Waker waker = waker();
+        try (Polled own = fds.length == 1 ? null : new Polled(fds.length)) {
+            Polled polled = own == null ? waker.one : own;
+            polled.set(fds, events, waker.event.fd());
             // A thread inside poll(2) does not notice Thread.interrupt(). The JDK calls implCloseChannel on whoever interrupts it
             // between begin() and end(), and there we make the poll return.
-            EventFd waker = waker();
-            group.wakers.add(waker);
-            try {
-                Outcome outcome = new Interruptible(waker).await(polled, deadlineNanos, group, wakes);
-                if (outcome == Outcome.READY) {
-                    polled.tell(revents);
-                }
-                return outcome;
-            } finally {
-                group.wakers.remove(waker);
-                idle(waker);
+            group.wakers.add(waker.event);
+            Outcome outcome = new Interruptible(waker.event).await(polled, deadlineNanos, group, wakes);
+            if (outcome == Outcome.READY) {
+                polled.tell(revents);
             }
+            return outcome;
+        } finally {
+            group.wakers.remove(waker.event);
+            idle(waker);
         }
     }
 
-    private static EventFd waker() {
+    private static Waker waker() {
         synchronized (Waiting.class) {
-            EventFd waker = idle;
+            Waker waker = idle;
             if (waker != null) {
                 idle = null;
                 return waker;
             }
         }
-        return new EventFd();
+        return new Waker();
     }
 
-    private static void idle(EventFd waker) {
+    private static void idle(Waker waker) {
         synchronized (Waiting.class) {
             if (keeping && idle == null) {
                 idle = waker;
@@ -135,7 +128,7 @@ public final class Waiting {
         keeping = keep;
         if (keep && idle == null) {
             try {
-                idle = new EventFd();
+                idle = new Waker();
             } catch (OsError e) {
                 idle = null; // for want of descriptors: who waits will ask again
             }
@@ -153,24 +146,52 @@ public final class Waiting {
         Aio.close();
     }
 
+    /** What a thread waits with: a descriptor to wake it by, and the block for waiting for that and one more. */
+    private static final class Waker implements AutoCloseable {
+        private final EventFd event = new EventFd();
+        private final Polled one;
+
+        Waker() {
+            try {
+                one = new Polled(1);
+            } catch (RuntimeException | Error e) {
+                event.close();
+                throw e;
+            }
+        }
+
+        @Override
+        public void close() {
+            event.close();
+            one.close();
+        }
+    }
+
     /** The array of struct pollfd, and behind it one more for the waker. */
     private static final class Polled implements AutoCloseable {
         private final Scratch block;
         private final int count;
 
-        Polled(int[] fds, short[] events) {
-            count = fds.length;
+        Polled(int count) {
+            this.count = count;
             block = new Scratch((count + 1) * POLLFD_BYTES);
-            for (int i = 0; i < count; i++) {
-                block.putInt(i * POLLFD_BYTES, fds[i]);
-                block.putShort(i * POLLFD_BYTES + 4, events[i]);
-            }
-            block.putShort(count * POLLFD_BYTES + 4, (short) POLLIN);
         }
 
-        /** Polls once; whether one of ours is ready. The waker only ends the wait. */
-        boolean ready(EventFd waker, int timeoutMillis) {
-            block.putInt(count * POLLFD_BYTES, waker == null ? -1 : waker.fd().number());
+        void set(int[] fds, short[] events, Fd waker) {
+            for (int i = 0; i < count; i++) {
+                set(i, fds[i], events[i]);
+            }
+            set(count, waker.number(), (short) POLLIN);
+        }
+
+        private void set(int i, int fd, short events) {
+            block.putInt(i * POLLFD_BYTES, fd);
+            block.putShort(i * POLLFD_BYTES + 4, events);
+            block.putShort(i * POLLFD_BYTES + 6, (short) 0);
+        }
+
+        /** Polls once; whether one of ours is ready. */
+        boolean ready(int timeoutMillis) {
             int n = Libc.poll(block.address(), count + 1L, timeoutMillis);
             if (n == -1) {
                 int errno = Native.getLastError();
@@ -179,7 +200,12 @@ public final class Waiting {
                 }
                 throw new OsError("poll", errno);
             }
-            return n > (block.getShort(count * POLLFD_BYTES + 6) != 0 ? 1 : 0);
+            return n > (woken() ? 1 : 0);
+        }
+
+        /** Whether the last poll has found that the waker has been signalled. */
+        boolean woken() {
+            return block.getShort(count * POLLFD_BYTES + 6) != 0;
         }
 
         void tell(short[] revents) {
@@ -207,15 +233,20 @@ public final class Waiting {
         }
 
         Outcome await(Polled polled, long deadlineNanos, Group group, int wakes) {
-            boolean ready = false;
+            boolean ready;
             begin();
             try {
-                // what is left in it is of an earlier wait, or of an interrupt or a wake that is seen below
-                waker.drain();
-                long left;
-                while (!ready && isOpen() && (left = deadlineNanos - System.nanoTime()) > 0) {
-                    ready = group.wakes != wakes || polled.ready(waker, (int) Math.min(Integer.MAX_VALUE, left / 1_000_000 + 1));
-                    waker.drain();
+                while (true) {
+                    // what is ready counts, also when there is no time left, or an interrupt
+                    long left = isOpen() && group.wakes == wakes ? deadlineNanos - System.nanoTime() : 0;
+                    ready = polled.ready(left <= 0 ? 0 : (int) Math.min(Integer.MAX_VALUE, left / 1_000_000 + 1))
+                        || group.wakes != wakes;
+                    if (ready || left <= 0) {
+                        break;
+                    }
+                    if (polled.woken()) {
+                        waker.drain(); // of an interrupt or a wake that is seen now, or of an earlier wait
+                    }
                 }
             } finally {
                 leave();
