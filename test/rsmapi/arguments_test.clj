@@ -228,6 +228,12 @@
   (child/with-child [child {:label    "sweep"
                             :jvm-opts ["-XX:TieredStopAtLevel=1" "-XX:-OmitStackTraceInFastThrow"]}]
     (child/value child '(require 'rsmapi.arguments-test) 90000)
+    ;; What the library keeps for all controllers comes with the first and goes with the last: here that would be with every
+    ;; call, and each time the kernel makes sure for some milliseconds that nobody uses it any more.
+    (child/value child '(let [c (rsm/get-controller "shm31")]
+                          (def kept [c (rsm/export! c {:size 4096})])
+                          (rsm/with-imported-segment [im c {:segment-id (rsm/segment-id (peek kept))}]
+                            (rsm/signal-post! im))))
     (doseq [state sweep/states]
       (testing "Clojure"
         (sweep-in-child! child 'sweep-functions! state))

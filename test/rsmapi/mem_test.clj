@@ -4,7 +4,8 @@
             [clojure.test.check.clojure-test :refer [defspec]]
             [clojure.test.check.generators :as gen]
             [clojure.test.check.properties :as prop])
-  (:import (java.nio ByteBuffer ByteOrder CharBuffer DoubleBuffer FloatBuffer
+  (:import (java.lang.reflect Field)
+           (java.nio ByteBuffer ByteOrder CharBuffer DoubleBuffer FloatBuffer
                      IntBuffer LongBuffer ShortBuffer)
            (java.util Arrays Random)
            (java.util.concurrent CountDownLatch TimeUnit)
@@ -202,9 +203,15 @@
 
 ;; Many bytes
 
+(def ^:private chunk
+  "What an engine moves in one piece, in bytes."
+  (let [^Field field (.getDeclaredField Engine "CHUNK")]
+    (.setAccessible field true)
+    (.getLong field nil)))
+
 (def ^:private large
-  "More than an engine moves in one piece, and no multiple of it."
-  (+ (* 3 1024 1024) 12345))
+  "More than that, and no multiple of it."
+  (+ (* 2 (long chunk)) 12345))
 
 (defn- random-bytes ^bytes [seed ^long n]
   (let [bytes (byte-array n)]
@@ -220,36 +227,38 @@
           (.copyFromArray e oracle 0 a large)
           (is (same? oracle (contents e a large)))
           (doseq [[from to n] [[0 1 (dec large)] [1 0 (dec large)] [5 5 100] [0 0 0]
-                               [0 1048576 2000000] [1048576 0 2000000] [10 2000000 1000003]
-                               [0 700000 1100000] [700000 0 1100000]]]
+                               [0 chunk (+ chunk 1000)] [chunk 0 (+ chunk 1000)] [10 (+ chunk 2000) 1000003]
+                               [0 700000 (+ chunk 50000)] [700000 0 (+ chunk 50000)]]]
             (.copy e (+ a (long from)) (+ a (long to)) (long n))
             (System/arraycopy oracle from oracle to n)
             (is (same? oracle (contents e a large)) (str "copy " [from to n])))
-          (doseq [[from n value] [[0 0 1] [3 1 2] [7 2500000 -1] [0 large 3]]]
+          (doseq [[from n value] [[0 0 1] [3 1 2] [7 (+ chunk 500000) -1] [0 large 3]]]
             (.fill e (+ a (long from)) (long n) (byte value))
             (Arrays/fill ^bytes oracle (int from) (int (+ (long from) (long n))) (byte value))
             (is (same? oracle (contents e a large)) (str "fill " [from n]))))))))
 
 (deftest arrays
   (doseq [^Engine e engines
-          [array bytes view-of view-of-array]
-          [[(byte-array 300000) 1 identity #(ByteBuffer/wrap %)]
-           [(short-array 300000) 2 #(.asShortBuffer ^ByteBuffer %) #(ShortBuffer/wrap %)]
-           [(char-array 300000) 2 #(.asCharBuffer ^ByteBuffer %) #(CharBuffer/wrap ^chars %)]
-           [(int-array 300000) 4 #(.asIntBuffer ^ByteBuffer %) #(IntBuffer/wrap %)]
-           [(long-array 300000) 8 #(.asLongBuffer ^ByteBuffer %) #(LongBuffer/wrap %)]
-           [(float-array 300000) 4 #(.asFloatBuffer ^ByteBuffer %) #(FloatBuffer/wrap %)]
-           [(double-array 300000) 8 #(.asDoubleBuffer ^ByteBuffer %) #(DoubleBuffer/wrap %)]]
+          [array-of bytes view-of view-of-array]
+          [[byte-array 1 identity #(ByteBuffer/wrap %)]
+           [short-array 2 #(.asShortBuffer ^ByteBuffer %) #(ShortBuffer/wrap %)]
+           [char-array 2 #(.asCharBuffer ^ByteBuffer %) #(CharBuffer/wrap ^chars %)]
+           [int-array 4 #(.asIntBuffer ^ByteBuffer %) #(IntBuffer/wrap %)]
+           [long-array 8 #(.asLongBuffer ^ByteBuffer %) #(LongBuffer/wrap %)]
+           [float-array 4 #(.asFloatBuffer ^ByteBuffer %) #(FloatBuffer/wrap %)]
+           [double-array 8 #(.asDoubleBuffer ^ByteBuffer %) #(DoubleBuffer/wrap %)]]
+          :let [elements (+ 1000 (quot (long chunk) (long bytes)))
+                array (array-of elements)]
           unaligned [0 1]]
     (testing (str (.name e) " " (class array) " at " unaligned)
-      (let [n (* (long bytes) 300000)]
+      (let [n (* (long bytes) elements)]
         (with-open [memory (LocalMemory/allocate (+ n 8))]
           (let [a    (+ (.address memory) (long unaligned))
                 data (random-bytes 2 n)]
             (.copyFromArray e data 0 a (int n))
-            (.copyToArray e a array 0 300000)
+            (.copyToArray e a array 0 elements)
             (.fill e a n (byte 0))
-            (.copyFromArray e array 0 a 300000)
+            (.copyFromArray e array 0 a elements)
             (is (same? data (contents e a n))
                 "every bit comes back, also those of a NaN")
             (is (= (view-of (.order (ByteBuffer/wrap data) (ByteOrder/nativeOrder)))

@@ -81,15 +81,16 @@
   "Runs it on that JDK, in a JVM of its own. A spec has :bench, :params, and :slow if one
   operation takes longer than a few milliseconds."
   [jdk spec seconds]
-  (-> ^ChainedOptionsBuilder (cond-> (options spec seconds (max 1.0 (double seconds)))
-                               (:slow spec) few-iterations)
-      (.forks 1)
-      (.jvm (jdks/java jdk))
-      (.jvmArgs ^"[Ljava.lang.String;" (into-array String (jvm-args jdk)))
-      .build
-      Runner.
-      .run
-      samples))
+  (let [^ChainedOptionsBuilder builder (cond-> (options spec seconds (max 1.0 (double seconds)))
+                                         (:slow spec) few-iterations)]
+    (-> builder
+        (.forks 1)
+        (.jvm (jdks/java jdk))
+        (.jvmArgs ^"[Ljava.lang.String;" (into-array String (jvm-args jdk)))
+        .build
+        Runner.
+        .run
+        samples)))
 
 ;; ------------------------------------------------------------- quick mode
 

@@ -40,7 +40,9 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
     private final Permission permission;
     private final Connection connection;
     private final Watcher watcher;
+    /** The mapping keeps the segment reachable and the other way round: who loses the one has lost the other. */
     private final Reclaim.Watch watch;
+    private final Place place = new Place();
     private final Signaling signaling;
     /** Changed with the lock held. */
     private volatile Mapping mapping;
@@ -77,6 +79,27 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
         }
     }
 
+    /** Where the current mapping is, if it has a place of its own. */
+    private static final class Place {
+        private volatile long address;
+        private volatile long length;
+
+        void is(long where, long bytes) {
+            address = where;
+            length = Vm.wholePages(bytes);
+        }
+
+        void none() {
+            length = 0;
+        }
+
+        void giveBack() {
+            if (length > 0) {
+                Vm.unmap(address, length);
+            }
+        }
+    }
+
     private ImportSegment(Controller controller, int node, long segmentId, Permission permission, Connection connection,
             Watcher watcher) {
         this.controller = controller;
@@ -85,7 +108,11 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
         this.permission = permission;
         this.connection = connection;
         this.watcher = watcher;
-        this.watch = Reclaim.whenUnreachable(this, connection::close);
+        Place mapped = place;
+        this.watch = Reclaim.whenUnreachable(this, () -> {
+            connection.close();
+            mapped.giveBack();
+        });
         this.signaling = new Signaling(connection.signals(), new Signaling.State() {
             @Override
             public void checkOpen(String op) {
@@ -222,8 +249,11 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
             Connection.Placement placement = part != null ? Connection.Placement.FIXED_OVER_OWN
                 : (attributes & MAP_FIXED) != 0 ? Connection.Placement.FIXED : Connection.Placement.ANYWHERE;
             try {
-                long place = connection.map(placement, address, wanted, offset, length);
-                mapping = new Mapping(this, connection, place, attributes & MAP_FIXED, wanted, offset, length, part, false);
+                long where = connection.map(placement, address, wanted, offset, length);
+                if (part == null) {
+                    place.is(where, length);
+                }
+                mapping = new Mapping(this, connection, where, attributes & MAP_FIXED, wanted, offset, length, part, false);
             } catch (RuntimeException | Error e) {
                 if (part != null) {
                     part.release();
@@ -355,6 +385,8 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
         if (!pagesGone) {
             connection.detach(ending.address(), ending.size());
         }
+        place.none();
+        ending.leave();
         mapping = null;
     }
 
@@ -577,8 +609,9 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
                     throw RsmException.of(RsmError.PERM_DENIED, op).with("perm", permission)
                         .hint("the segment is connected without any permission");
                 }
-                long place = connection.map(Connection.Placement.ANYWHERE, 0, permission, 0, size());
-                mapping = new Mapping(this, connection, place, MAP_NONE, permission, 0, size(), null, true);
+                long where = connection.map(Connection.Placement.ANYWHERE, 0, permission, 0, size());
+                place.is(where, size());
+                mapping = new Mapping(this, connection, where, MAP_NONE, permission, 0, size(), null, true);
             }
             return mapping;
         } finally {

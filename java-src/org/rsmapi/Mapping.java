@@ -19,8 +19,12 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
     private final int attributes;
     private final long offset;
     private final boolean implicit;
-    private final Reclaim.Watch watch;
+    /** Null where nobody else has the address range. */
+    private final Reclaim.Watch part;
     private volatile State state = State.MAPPED;
+    /** Never read: it is reachable, and with it the address range is there, for as long as a thread may use this object. */
+    @SuppressWarnings("unused")
+    private Object keeper;
 
     Mapping(ImportSegment segment, Connection connection, long address, int attributes, Permission permission, long offset,
             long length, LocalMemory.Part part, boolean implicit) {
@@ -30,11 +34,10 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
         this.attributes = attributes;
         this.offset = offset;
         this.implicit = implicit;
-        this.watch = part == null ? Reclaim.whenUnreachable(this, address, Vm.wholePages(length))
-            : Reclaim.whenUnreachable(this, () -> {
-                connection.detach(address, length);
-                part.release();
-            });
+        this.part = part == null ? null : Reclaim.whenUnreachable(this, () -> {
+            connection.detach(address, length);
+            part.release();
+        });
     }
 
     /** Unmaps it if that has not been done ({@link ImportSegment#unmap()}). */
@@ -48,8 +51,16 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
         readLimit = -1;
         writeLimit = -1;
         state = unmapped ? State.UNMAPPED : State.ABORTED;
-        if (unmapped) {
-            watch.ended();
+    }
+
+    /** Leaves the address range, from which the pages have been taken away, to be given back when no thread can be using it. */
+    void leave() {
+        if (part != null) {
+            part.ended();
+        } else if ((attributes & ImportSegment.MAP_FIXED) != 0) {
+            Reclaim.ended(this, base, Vm.wholePages(size())); // the same address may be wanted again
+        } else {
+            keeper = Reclaim.ended(base, Vm.wholePages(size()));
         }
     }
 

@@ -11,6 +11,7 @@ import java.util.stream.Collectors;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.mem.Engine;
+import org.rsmapi.sys.Late;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Vm;
 
@@ -92,8 +93,9 @@ final class Rehearsal {
     private static void load(List<String> names) {
         for (String name : names) {
             try {
+                Class<?> loaded = Class.forName(name, false, loader());
                 // The engine that was not chosen may not work here, and is not needed.
-                if (!Engine.class.isAssignableFrom(Class.forName(name, false, loader()))) {
+                if (!Engine.class.isAssignableFrom(loaded) && !Late.class.isAssignableFrom(loaded)) {
                     Class.forName(name, true, loader());
                 }
             } catch (ClassNotFoundException | LinkageError e) {

@@ -25,8 +25,11 @@ public abstract class Engine {
 
     private static final int FIRST_FOREIGN_RELEASE = 22;
 
-    /** Bytes moved between two safepoint polls: a single copy of gigabytes would hold up a garbage collection for as long. */
-    private static final long CHUNK = 1L << 20;
+    /**
+     * Bytes moved between two safepoint polls: a single copy of gigabytes would hold up a garbage collection for as long. In small pieces
+     * the JVM would not copy as it does where caches are of no use.
+     */
+    private static final long CHUNK = 16L << 20;
 
     Engine() {
     }

@@ -2,6 +2,7 @@ package org.rsmapi.mem;
 
 import java.lang.ref.PhantomReference;
 import java.lang.ref.ReferenceQueue;
+import java.lang.ref.WeakReference;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -9,6 +10,7 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Vm;
 
@@ -20,14 +22,23 @@ import org.rsmapi.sys.Vm;
  * always explicit and at once; only the bare address range, by then without any memory behind it, waits here.
  */
 public final class Reclaim {
-    /** Ended ranges that may wait for the garbage collector before we ask it to run: well below the kernel's 65,530 mappings. */
+    /** Ended ranges that may wait for the garbage collector before we look whether that is too many. */
     private static final int PATIENCE = 32_768;
+    /** Bytes of them: an eighth of what a process has for addresses on x86-64. */
+    private static final long PATIENCE_BYTES = 1L << 44;
+
+    /** Ranges, and bytes, that may wait for each other: see {@link #ended(long, long)}. */
+    private static final int BATCH = 64;
+    private static final long BATCH_BYTES = 1L << 30;
 
     private static final ReferenceQueue<Object> QUEUE = new ReferenceQueue<>();
     private static final Set<Watch> WATCHES = ConcurrentHashMap.newKeySet();
     private static final AtomicInteger WAITING = new AtomicInteger();
+    private static final AtomicLong WAITING_BYTES = new AtomicLong();
     private static final AtomicBoolean COLLECTING = new AtomicBoolean();
     private static volatile int patience = PATIENCE;
+    /** The batch that ranges are added to, guarded by {@link #QUEUE}. */
+    private static Ranges batch;
 
     private Reclaim() {}
 
@@ -36,9 +47,21 @@ public final class Reclaim {
 
     private record Action(Runnable action) implements Due {}
 
-    private record Range(long address, long length) implements Due {
+    private record Range(long address, long length) {
         long end() {
             return address + length;
+        }
+    }
+
+    /** Address ranges that are given back together. */
+    private static final class Ranges implements Due {
+        private final List<Range> list = new ArrayList<>(1);
+        private WeakReference<Object> keeper;
+        private long bytes;
+
+        void add(long address, long length) {
+            list.add(new Range(address, length));
+            bytes += length;
         }
     }
 
@@ -71,7 +94,10 @@ public final class Reclaim {
         private synchronized Due settle() {
             Due now = due;
             due = null;
-            if (ended && now != null) {
+            if (now instanceof Ranges) {
+                WAITING.addAndGet(-((Ranges) now).list.size());
+                WAITING_BYTES.addAndGet(-((Ranges) now).bytes);
+            } else if (ended && now != null) {
                 WAITING.decrementAndGet();
             }
             return now;
@@ -80,28 +106,60 @@ public final class Reclaim {
 
     /** Runs {@code action} some time after {@code holder} has become unreachable. The action must not refer to the holder. */
     public static Watch whenUnreachable(Object holder, Runnable action) {
-        return watch(holder, new Action(action));
-    }
-
-    /** Gives an address range of whole pages back some time after {@code holder} has become unreachable. */
-    public static Watch whenUnreachable(Object holder, long address, long length) {
-        return watch(holder, new Range(address, length));
-    }
-
-    private static Watch watch(Object holder, Due due) {
-        Watch watch = new Watch(holder, due);
+        Watch watch = new Watch(holder, new Action(action));
         WATCHES.add(watch);
         return watch;
+    }
+
+    /** Gives an address range of whole pages, behind which there is nothing any more, back some time after {@code user} has become
+     *  unreachable. */
+    public static void ended(Object user, long address, long length) {
+        Ranges ranges = new Ranges();
+        ranges.add(address, length);
+        waits(length);
+        WATCHES.add(new Watch(user, ranges));
+    }
+
+    /**
+     * The same for a range that nobody will want at just this address. Several of them, which were ended one after the other, go together:
+     * to watch each by itself would cost the garbage collector more than all the rest of an end.
+     *
+     * @return what those who may still be using the range have to keep reachable
+     */
+    public static Object ended(long address, long length) {
+        synchronized (QUEUE) {
+            Object keeper = batch == null ? null : batch.keeper.get();
+            if (keeper == null) {
+                keeper = new Object();
+                batch = new Ranges();
+                batch.keeper = new WeakReference<>(keeper);
+                WATCHES.add(new Watch(keeper, batch));
+            }
+            batch.add(address, length);
+            waits(length);
+            if (batch.list.size() == BATCH || batch.bytes >= BATCH_BYTES) {
+                batch = null;
+            }
+            return keeper;
+        }
+    }
+
+    private static void waits(long length) {
+        WAITING.incrementAndGet();
+        WAITING_BYTES.addAndGet(length);
     }
 
     /** Runs what is due. */
     public static void reap() {
         drain();
-        if (WAITING.get() > patience && COLLECTING.compareAndSet(false, true)) {
+        if ((WAITING.get() > patience || WAITING_BYTES.get() > PATIENCE_BYTES) && COLLECTING.compareAndSet(false, true)) {
             try {
-                collect();
-                // Where System.gc() is switched off it cannot help: do not ask again for every call.
-                patience = Math.max(PATIENCE, WAITING.get() + PATIENCE / 4);
+                // The kernel takes neighbours for one: many ranges need not be many mappings. Where System.gc() is switched
+                // off it cannot help; then do not ask for it with every call.
+                if (WAITING_BYTES.get() > PATIENCE_BYTES || Vm.mappingsScarce()) {
+                    collect();
+                }
+                patience = WAITING.get() + PATIENCE;
             } finally {
                 COLLECTING.set(false);
             }
@@ -129,9 +187,9 @@ public final class Reclaim {
         Watch watch;
         while ((watch = (Watch) QUEUE.poll()) != null) {
             Due due = WATCHES.remove(watch) ? watch.settle() : null;
-            if (due instanceof Range) {
+            if (due instanceof Ranges) {
                 ranges = ranges == null ? new ArrayList<>() : ranges;
-                ranges.add((Range) due);
+                ranges.addAll(((Ranges) due).list);
             } else if (due != null) {
                 run(((Action) due).action());
             }

@@ -74,7 +74,7 @@ final class Aio {
     }
 
     private void end() {
-        Libc.syscall(IO_DESTROY, context, 0, 0, 0, 0, 0);
+        Calls.syscall(IO_DESTROY, context, 0, 0, 0, 0, 0);
         block.close();
         if (nothing != null) {
             nothing.close();
@@ -83,7 +83,7 @@ final class Aio {
 
     private static Aio open() {
         Scratch block = new Scratch(BYTES);
-        if (Libc.syscall(IO_SETUP, CAPACITY, block.address() + POINTER, 0, 0, 0, 0) != 0) {
+        if (Calls.syscall(IO_SETUP, CAPACITY, block.address() + POINTER, 0, 0, 0, 0) != 0) {
             int errno = Native.getLastError();
             impossible = errno == Errno.ENOSYS || errno == Errno.EPERM;
             block.close();
@@ -120,6 +120,6 @@ final class Aio {
         }
         block.putInt(EVENT_FD, eventFd);
         ring.setInt(HEAD, ring.getInt(TAIL)); // the reports of earlier ones have been read: they need no call of the kernel
-        return Libc.syscall(IO_SUBMIT, context, 1, block.address() + POINTER, 0, 0, 0) == 1;
+        return Calls.syscall(IO_SUBMIT, context, 1, block.address() + POINTER, 0, 0, 0) == 1;
     }
 }

@@ -143,14 +143,14 @@ public final class EventFd implements AutoCloseable {
         synchronized (posting) {
             block.putInt(POLLFD, fd.number());
             block.putInt(POLLFD + 4, event);
-            return Libc.poll(block.address() + POLLFD, 1, 0) > 0 && (block.getShort(POLLFD + 6) & event) != 0;
+            return Calls.poll(block.address() + POLLFD, 1, 0) > 0 && (block.getShort(POLLFD + 6) & event) != 0;
         }
     }
 
     private boolean add(long count) {
         synchronized (posting) {
             block.putLong(WRITTEN, count);
-            return Libc.write(fd.number(), block.address() + WRITTEN, 8) == 8;
+            return Calls.write(fd.number(), block.address() + WRITTEN, 8) == 8;
         }
     }
 
@@ -170,7 +170,7 @@ public final class EventFd implements AutoCloseable {
 
     /** A read that does not wait, whatever the other end has done to the descriptor. */
     private boolean read(long iovec, long buffer) {
-        long n = Libc.syscall(Libc.SYS_PREADV2, fd.number(), iovec, 1, -1, -1, RWF_NOWAIT);
+        long n = Calls.syscall(Libc.SYS_PREADV2, fd.number(), iovec, 1, -1, -1, RWF_NOWAIT);
         if (n == -1) {
             int errno = Native.getLastError();
             if (errno == Errno.EOPNOTSUPP || errno == Errno.ENOSYS) { // a kernel before 5.8

@@ -85,12 +85,12 @@ public final class Vm {
      * That is no reason for the caller, who is ending something, not to end it.
      */
     public static void abandon(long address, long length) {
-        Libc.mmap(address, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        Calls.mmap(address, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     }
 
     /** Gives an address range back. Nobody may be able to reach it any more. */
     public static void unmap(long address, long length) {
-        Fd.check(Libc.munmap(address, length), "munmap");
+        Fd.check(Calls.munmap(address, length), "munmap");
     }
 
     /**
@@ -171,7 +171,7 @@ public final class Vm {
     }
 
     private static long map(long address, long length, int prot, int flags, int fd, long offset) {
-        return Fd.check(Libc.mmap(address, length, prot, flags, fd, offset), "mmap");
+        return Fd.check(Calls.mmap(address, length, prot, flags, fd, offset), "mmap");
     }
 
     /** One line of /proc/self/maps. */
@@ -230,11 +230,23 @@ public final class Vm {
         return found;
     }
 
-    /** How many mappings the process has, and how many the kernel allows it. */
+    /** Whether the process has as many mappings as the kernel allows it, or almost. */
     public static boolean mappingsExhausted() {
+        return mappings() >= mappingsAllowed() - 8;
+    }
+
+    /** Whether it has more than half of them. */
+    public static boolean mappingsScarce() {
+        return mappings() > mappingsAllowed() / 2;
+    }
+
+    private static long mappings() {
+        return procLines("/proc/self/maps").size();
+    }
+
+    private static long mappingsAllowed() {
         List<String> limit = procLines("/proc/sys/vm/max_map_count");
-        long allowed = limit.isEmpty() ? 65530 : Long.parseLong(limit.get(0).trim());
-        return procLines("/proc/self/maps").size() >= allowed - 8;
+        return limit.isEmpty() ? 65530 : Long.parseLong(limit.get(0).trim());
     }
 
     static List<String> procLines(String path) {

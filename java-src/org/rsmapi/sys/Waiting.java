@@ -192,7 +192,7 @@ public final class Waiting {
 
         /** Polls once; whether one of ours is ready. */
         boolean ready(int timeoutMillis) {
-            int n = Libc.poll(block.address(), count + 1L, timeoutMillis);
+            int n = Calls.poll(block.address(), count + 1L, timeoutMillis);
             if (n == -1) {
                 int errno = Native.getLastError();
                 if (errno == Errno.EINTR) {

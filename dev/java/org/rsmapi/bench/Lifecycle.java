@@ -7,6 +7,10 @@ import org.rsmapi.Permission;
 
 /** From create to destroy, each step timed by itself; exporter and importer in one process: {@code Lifecycle seconds}. */
 public final class Lifecycle {
+    /** Until the JIT compiler has done with code that runs a few thousand times in a second. */
+    private static final double WARM_UP_SECONDS = 4;
+    private static final double SHORT = 0.1;
+
     private static final String[] STEPS = {"create", "publish", "connect", "disconnect", "destroy"};
 
     private Lifecycle() {
@@ -15,7 +19,7 @@ public final class Lifecycle {
     public static void main(String[] args) {
         double seconds = Double.parseDouble(args[0]);
         try (Controller controller = Controller.get("loopback")) {
-            lives(controller, 2 * seconds);
+            lives(controller, seconds < SHORT ? seconds : WARM_UP_SECONDS);
             for (int i = 0; i < Samples.COUNT; i++) {
                 double[] means = lives(controller, seconds / Samples.COUNT);
                 for (int step = 0; step < STEPS.length; step++) {
