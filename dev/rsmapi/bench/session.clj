@@ -9,6 +9,7 @@
             [rsmapi.bench.jdks :as jdks]
             [rsmapi.bench.jmh :as jmh]
             [rsmapi.bench.machine :as machine]
+            [rsmapi.bench.markdown :as markdown]
             [rsmapi.bench.plot :as plot]
             [rsmapi.bench.programs :as programs]
             [rsmapi.bench.rows :as rows]
@@ -118,7 +119,8 @@
                                                            (mapcat #(table/row-lines (jmh/iteration-ns (:seconds about)) %) rows)
                                                            [""]
                                                            (table/summary rows)
-                                                           [""]))}
+                                                           [""]))
+                      "results.md" (str (markdown/tables rows) "\n")}
                      (plot/plots rows))]
     (.mkdirs (io/file out))
     (doseq [[file content] files]

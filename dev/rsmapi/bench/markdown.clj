@@ -1,0 +1,76 @@
+(ns rsmapi.bench.markdown
+  "Results as the tables of doc/benchmarks.md. From the results of an earlier run:
+
+    (println (rsmapi.bench.markdown/tables (:rows (clojure.edn/read-string (slurp \"target/bench/results.edn\")))))"
+  (:require [clojure.string :as str]
+            [rsmapi.bench.stats :as stats]
+            [rsmapi.bench.table :as table]))
+
+(set! *warn-on-reflection* true)
+
+(defn- cell
+  "The median, and from the least to the most."
+  [{:keys [samples]} unit]
+  (if-let [{:keys [least median most]} (stats/spread samples)]
+    (str (table/quantity median unit)
+         (when (< (double least) (double most))
+           (str " (" (table/quantity least unit) " to " (table/quantity most unit) ")")))
+    ""))
+
+(defn- line [cells] (str "| " (str/join " | " cells) " |"))
+
+(defn- with-heading [heading lines]
+  (str/join "\n" (concat [(line heading) (line (map (constantly "---") heading))] lines)))
+
+(defn- verdicts [{:keys [judged]}]
+  (str/join "; " (for [{:keys [verdict ratio more fastest plus below]} judged]
+                   (cond plus  (str (when-not (neg? (double more)) "+") (table/quantity more "ns") " " (name verdict))
+                         below (name verdict)
+                         :else (format "%.2f x %s: %s" (double ratio) fastest (name verdict))))))
+
+(defn- median [side] (:median (stats/spread (:samples side))))
+
+(defn- fastest [sides]
+  (when-let [measured (seq (filter #(seq (:samples %)) sides))]
+    (apply min-key median measured)))
+
+(defn- named-cell [side unit]
+  (if side (str (cell side unit) " " (:side side)) ""))
+
+(defn- compared
+  "A table of a group in which there are sides of ours, peers and C: a line for each row and JDK."
+  [rows]
+  (with-heading
+    ["" "JDK" "rsmapi, Java" "beside" "rsmapi, Clojure" "beside" "fastest peer" "C"]
+    (for [{:keys [row unit sides]} rows
+          jdk (sort (distinct (keep :jdk sides)))
+          :let [on   (filter #(= jdk (:jdk %)) sides)
+                ours #(first (filter (fn [s] (= % (:side s))) on))
+                java (ours "rsmapi, Java"), clojure (ours "rsmapi, Clojure")]]
+      (line [row jdk (cell java unit) (verdicts java) (cell clojure unit) (verdicts clojure)
+             (named-cell (fastest (filter #(= :peer (:role %)) on)) unit)
+             (named-cell (fastest (filter #(= :c (:role %)) sides)) unit)]))))
+
+(defn- listed
+  "A table of a group whose sides are no rivals: a line for each row and side."
+  [rows]
+  (let [jdks (sort (distinct (mapcat #(keep :jdk (:sides %)) rows)))]
+    (with-heading
+      (concat ["" ""] (mapcat #(vector (str "JDK " %) "beside") jdks))
+      (for [{:keys [row unit sides]} rows
+            name (distinct (map :side sides))
+            :let [same (filter #(= name (:side %)) sides)]]
+        (line (list* row name
+                     (mapcat (fn [jdk]
+                               (let [s (first (filter #(= jdk (:jdk %)) same))]
+                                 [(cell s unit) (verdicts s)]))
+                             jdks)))))))
+
+(defn tables
+  "All rows, a table for each group."
+  [rows]
+  (str/join "\n\n"
+            (for [group (distinct (map :group rows))
+                  :let [rows (filter #(= group (:group %)) rows)]]
+              (str "### " (str/capitalize group) "\n\n"
+                   (if (#{"scale" "start"} group) (listed rows) (compared rows))))))
