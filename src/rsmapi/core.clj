@@ -424,7 +424,8 @@
   (opened "with-exported-segment" sym `ExportSegment `(export! ~controller ~opts) body))
 
 (defn published?
-  "Whether an export segment is published."
+  "Whether an export segment is published. While another thread publishes or unpublishes it, this
+  waits for how that ends."
   [segment]
   (.isPublished (args/export-segment segment "published?")))
 
@@ -1116,7 +1117,7 @@
   ExportSegment
   (datafy [ex]
     {:type :export-segment
-     :state (cond (not (.isOpen ex)) :destroyed (.isPublished ex) :published :else :created)
+     :state (cond (not (.isOpen ex)) :destroyed (neg? (.segmentId ex)) :created :else :published)
      :controller (.name (.controller ex))
      :segment-id (segment-id ex)
      :size (.size ex)

@@ -203,7 +203,7 @@
 
 ;; Many bytes
 
-(def ^:private chunk
+(def ^:private piece
   "What an engine moves in one piece, in bytes."
   (let [^Field field (.getDeclaredField Engine "CHUNK")]
     (.setAccessible field true)
@@ -211,7 +211,7 @@
 
 (def ^:private large
   "More than that, and no multiple of it."
-  (+ (* 2 (long chunk)) 12345))
+  (+ (* 2 (long piece)) 12345))
 
 (defn- random-bytes ^bytes [seed ^long n]
   (let [bytes (byte-array n)]
@@ -227,12 +227,12 @@
           (.copyFromArray e oracle 0 a large)
           (is (same? oracle (contents e a large)))
           (doseq [[from to n] [[0 1 (dec large)] [1 0 (dec large)] [5 5 100] [0 0 0]
-                               [0 chunk (+ chunk 1000)] [chunk 0 (+ chunk 1000)] [10 (+ chunk 2000) 1000003]
-                               [0 700000 (+ chunk 50000)] [700000 0 (+ chunk 50000)]]]
+                               [0 piece (+ piece 1000)] [piece 0 (+ piece 1000)] [10 (+ piece 2000) 1000003]
+                               [0 700000 (+ piece 50000)] [700000 0 (+ piece 50000)]]]
             (.copy e (+ a (long from)) (+ a (long to)) (long n))
             (System/arraycopy oracle from oracle to n)
             (is (same? oracle (contents e a large)) (str "copy " [from to n])))
-          (doseq [[from n value] [[0 0 1] [3 1 2] [7 (+ chunk 500000) -1] [0 large 3]]]
+          (doseq [[from n value] [[0 0 1] [3 1 2] [7 (+ piece 500000) -1] [0 large 3]]]
             (.fill e (+ a (long from)) (long n) (byte value))
             (Arrays/fill ^bytes oracle (int from) (int (+ (long from) (long n))) (byte value))
             (is (same? oracle (contents e a large)) (str "fill " [from n]))))))))
@@ -247,7 +247,7 @@
            [long-array 8 #(.asLongBuffer ^ByteBuffer %) #(LongBuffer/wrap %)]
            [float-array 4 #(.asFloatBuffer ^ByteBuffer %) #(FloatBuffer/wrap %)]
            [double-array 8 #(.asDoubleBuffer ^ByteBuffer %) #(DoubleBuffer/wrap %)]]
-          :let [elements (+ 1000 (quot (long chunk) (long bytes)))
+          :let [elements (+ 1000 (quot (long piece) (long bytes)))
                 array (array-of elements)]
           unaligned [0 1]]
     (testing (str (.name e) " " (class array) " at " unaligned)

@@ -449,9 +449,14 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         return flags;
     }
 
-    /** Whether it is published. */
+    /** Whether it is published. While another thread publishes or unpublishes it, this waits for how that ends. */
     public boolean isPublished() {
-        return publication != null;
+        lock.lock();
+        try {
+            return publication != null;
+        } finally {
+            lock.unlock();
+        }
     }
 
     /** Whether it has not been destroyed. */

@@ -120,30 +120,31 @@ public final class EventFd implements AutoCloseable {
     }
 
     /**
-     * Adds one event. A counter at its end, where only somebody who fills it can bring it, stays there, for 2^64 events are to be taken.
+     * Adds one event.
      *
      * @param accumulate  whether also if there are events already
-     * @return false if it is closed, or at its end and this system can add only by writing
+     * @return false if the counter is at its end, or closed
      */
     public boolean post(boolean accumulate) {
         if (!hold()) {
             return false;
         }
         try {
-            if (!accumulate && has(Waiting.POLLIN)) {
+            int ready = ready();
+            if (!accumulate && (ready & Waiting.POLLIN) != 0) {
                 return true;
             }
-            return Aio.addOne(fd.number()) || has(Waiting.POLLOUT) && add(1);
+            return (ready & Waiting.POLLOUT) != 0 && (Aio.addOne(fd.number()) || add(1));
         } finally {
             release();
         }
     }
 
-    private boolean has(int event) {
+    private int ready() {
         synchronized (posting) {
             block.putInt(POLLFD, fd.number());
-            block.putInt(POLLFD + 4, event);
-            return Calls.poll(block.address() + POLLFD, 1, 0) > 0 && (block.getShort(POLLFD + 6) & event) != 0;
+            block.putInt(POLLFD + 4, Waiting.POLLIN | Waiting.POLLOUT);
+            return Calls.poll(block.address() + POLLFD, 1, 0) > 0 ? block.getShort(POLLFD + 6) : 0;
         }
     }
 

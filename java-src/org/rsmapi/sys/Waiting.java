@@ -85,6 +85,13 @@ public final class Waiting {
         try (Polled own = fds.length == 1 ? null : new Polled(fds.length)) {
             Polled polled = own == null ? waker.one : own;
             polled.set(fds, events, waker.event.fd());
+            if (deadlineNanos - System.nanoTime() <= 0) { // no wait, and so none that an interrupt could end
+                if (polled.ready(0)) {
+                    polled.tell(revents);
+                    return Outcome.READY;
+                }
+                return Outcome.TIMEOUT;
+            }
             // A thread inside poll(2) does not notice Thread.interrupt(). The JDK calls implCloseChannel on whoever interrupts it
             // between begin() and end(), and there we make the poll return.
             group.wakers.add(waker.event);
