@@ -37,6 +37,7 @@ public final class Reclaim {
     private static final AtomicLong WAITING_BYTES = new AtomicLong();
     private static final AtomicBoolean COLLECTING = new AtomicBoolean();
     private static volatile int patience = PATIENCE;
+    private static volatile long patienceBytes = PATIENCE_BYTES;
     /** The batch that ranges are added to, guarded by {@link #QUEUE}. */
     private static Ranges batch;
 
@@ -111,8 +112,10 @@ public final class Reclaim {
         return watch;
     }
 
-    /** Gives an address range of whole pages, behind which there is nothing any more, back some time after {@code user} has become
-     *  unreachable. */
+    /**
+     * Gives an address range of whole pages back, behind which there is nothing any more, some time after {@code user} has become
+     * unreachable.
+     */
     public static void ended(Object user, long address, long length) {
         Ranges ranges = new Ranges();
         ranges.add(address, length);
@@ -152,17 +155,23 @@ public final class Reclaim {
     /** Runs what is due. */
     public static void reap() {
         drain();
-        if ((WAITING.get() > patience || WAITING_BYTES.get() > PATIENCE_BYTES) && COLLECTING.compareAndSet(false, true)) {
+        int waiting = WAITING.get();
+        long bytes = WAITING_BYTES.get();
+        if ((waiting > patience || bytes > patienceBytes) && COLLECTING.compareAndSet(false, true)) {
             try {
-                // The kernel takes neighbours for one: many ranges need not be many mappings. Where System.gc() is switched
-                // off it cannot help; then do not ask for it with every call.
-                if (WAITING_BYTES.get() > PATIENCE_BYTES || Vm.mappingsScarce()) {
+                // The kernel takes neighbours for one: many ranges need not be many mappings.
+                if (bytes > patienceBytes || Vm.mappingsScarce()) {
                     collect();
                 }
+                // Where System.gc() is switched off it cannot help; then do not ask for it with every call.
                 patience = WAITING.get() + PATIENCE;
+                patienceBytes = WAITING_BYTES.get() + PATIENCE_BYTES;
             } finally {
                 COLLECTING.set(false);
             }
+        } else if (waiting < PATIENCE && patience > 2 * PATIENCE) {
+            patience = PATIENCE;
+            patienceBytes = PATIENCE_BYTES;
         }
     }
 

@@ -48,18 +48,26 @@ final class Calls {
         }
         if (made >= 0 && ++made >= MANY && LINKING.compareAndSet(false, true)) {
             made = Integer.MIN_VALUE;
-            Thread thread = new Thread(Calls::link, "rsmapi-link");
-            thread.setDaemon(true);
-            thread.start();
+            start();
         }
         return false;
+    }
+
+    private static void start() {
+        Thread thread = new Thread(Calls::link, "rsmapi-link");
+        thread.setDaemon(true);
+        try {
+            thread.start();
+        } catch (OutOfMemoryError e) {
+            return; // no more threads: the call that is due must not fail for that
+        }
     }
 
     private static void link() {
         try {
             LinkedCalls.link();
             linked = true;
-        } catch (LinkageError e) {
+        } catch (LinkageError | OutOfMemoryError e) {
             return; // not permitted, or no memory for it: everything works without
         }
     }
