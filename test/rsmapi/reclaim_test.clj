@@ -10,24 +10,20 @@
   (:import (java.lang.management GarbageCollectorMXBean ManagementFactory)
            (java.lang.reflect Field)
            (org.rsmapi Mapping)
-           (org.rsmapi.mem Reclaim)))
+           (org.rsmapi.mem Reclaim)
+           (org.rsmapi.sys Vm)))
 
 (set! *warn-on-reflection* true)
 
 (def ^:private page (long (rsm/page-size)))
 
 (defn- at
-  "What the kernel says is mapped at an address: a line of /proc/self/maps without the addresses, or nil."
+  "What the kernel says is mapped at an address: a line of /proc/self/maps, or an empty text."
   [^long address]
-  (some (fn [line]
-          (let [[_ from to more] (re-matches #"([0-9a-f]+)-([0-9a-f]+) (.*)" line)]
-            (when (and (<= (Long/parseUnsignedLong from 16) address)
-                       (< address (Long/parseUnsignedLong to 16)))
-              more)))
-        (str/split-lines (child/proc "self" "maps"))))
+  (str/join (map str (Vm/regions address (inc address)))))
 
-(defn- empty-range? [address] (boolean (some-> (at address) (str/starts-with? "rw-p 00000000 00:00 0"))))
-(defn- shared? [address] (boolean (some-> (at address) (str/includes? "memfd:rsmapi"))))
+(defn- empty-range? [address] (str/includes? (at address) " rw-p 00000000 00:00 0"))
+(defn- shared? [address] (str/includes? (at address) "memfd:rsmapi"))
 
 (defn- collect! []
   (System/gc)

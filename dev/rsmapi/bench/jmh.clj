@@ -27,8 +27,8 @@
 
 (defn iteration-ns
   "How long one iteration takes of those that make up so many seconds."
-  [seconds]
-  (/ (* 1e9 (double seconds)) (double iterations)))
+  ([seconds] (iteration-ns seconds iterations))
+  ([seconds n] (/ (* 1e9 (double seconds)) (double n))))
 
 (defn- jvm-args
   "JNA needs the first option; Agrona cannot reach memory without the second; the third
@@ -39,7 +39,7 @@
 
 (defn- options [{:keys [bench params]} seconds warm-up]
   (let [pattern (str "^" (java.util.regex.Pattern/quote (str package bench)) "$")
-        length  (fn [seconds n] (TimeValue/nanoseconds (long (/ (* 1e9 (double seconds)) (double n)))))
+        length  #(TimeValue/nanoseconds (long (iteration-ns %1 %2)))
         builder (-> (OptionsBuilder.)
                     (.include pattern)
                     (.warmupIterations warm-up-iterations)

@@ -28,12 +28,6 @@
                          below (name verdict)
                          :else (format "%.2f x %s: %s" (double ratio) fastest (name verdict))))))
 
-(defn- median [side] (:median (stats/spread (:samples side))))
-
-(defn- fastest [sides]
-  (when-let [measured (seq (filter #(seq (:samples %)) sides))]
-    (apply min-key median measured)))
-
 (defn- named-cell [side unit]
   (if side (str (cell side unit) " " (:side side)) ""))
 
@@ -48,8 +42,8 @@
                 ours #(first (filter (fn [s] (= % (:side s))) on))
                 java (ours "rsmapi, Java"), clojure (ours "rsmapi, Clojure")]]
       (line [row jdk (cell java unit) (verdicts java) (cell clojure unit) (verdicts clojure)
-             (named-cell (fastest (filter #(= :peer (:role %)) on)) unit)
-             (named-cell (fastest (filter #(= :c (:role %)) sides)) unit)]))))
+             (named-cell (stats/fastest (filter #(= :peer (:role %)) on)) unit)
+             (named-cell (stats/fastest (filter #(= :c (:role %)) sides)) unit)]))))
 
 (defn- listed
   "A table of a group whose sides are no rivals: a line for each row and side."

@@ -10,12 +10,17 @@
     (let [v (vec (sort samples))]
       {:least (first v) :median (v (quot (count v) 2)) :most (peek v)})))
 
+(defn fastest
+  "Of sides, the one with the least median, or nil if none has been measured."
+  [sides]
+  (when-let [measured (seq (filter #(seq (:samples %)) sides))]
+    (apply min-key #(:median (spread (:samples %))) measured)))
+
 (defn- candidates
   "What a target compares one of our sides with: on the same JDK, or on none."
   [{:keys [beside]} our-side sides]
   (filter (fn [s]
-            (and (seq (:samples s))
-                 (or (nil? (:jdk s)) (= (:jdk s) (:jdk our-side)))
+            (and (or (nil? (:jdk s)) (= (:jdk s) (:jdk our-side)))
                  (if (keyword? beside) (= beside (:role s)) (= beside (:side s)))))
           sides))
 
@@ -37,11 +42,10 @@
       (nil? ours) nil
       below (assoc target :verdict (verdict (< (:median ours) below) (< (:least ours) below)))
       :else
-      (when-let [them (seq (candidates target our-side sides))]
-        (let [fastest (apply min-key #(:median (spread (:samples %))) them)
-              theirs  (spread (:samples fastest))]
+      (when-let [them (fastest (candidates target our-side sides))]
+        (let [theirs (spread (:samples them))]
           (assoc target
-                 :fastest (:side fastest)
+                 :fastest (:side them)
                  :ratio (/ (:median ours) (:median theirs))
                  :least-ratio (/ (:least ours) (:least theirs))
                  :more (- (:median ours) (:median theirs))

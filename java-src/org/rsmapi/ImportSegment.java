@@ -249,11 +249,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
             Connection.Placement placement = part != null ? Connection.Placement.FIXED_OVER_OWN
                 : (attributes & MAP_FIXED) != 0 ? Connection.Placement.FIXED : Connection.Placement.ANYWHERE;
             try {
-                long where = connection.map(placement, address, wanted, offset, length);
-                if (part == null) {
-                    place.is(where, length);
-                }
-                mapping = new Mapping(this, connection, where, attributes & MAP_FIXED, wanted, offset, length, part, false);
+                mapping = make(placement, address, wanted, offset, length, part, false);
             } catch (RuntimeException | Error e) {
                 if (part != null) {
                     part.release();
@@ -264,6 +260,16 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
         } finally {
             lock.unlock();
         }
+    }
+
+    private Mapping make(Connection.Placement placement, long address, Permission wanted, long offset, long length,
+            LocalMemory.Part part, boolean implicit) {
+        long where = connection.map(placement, address, wanted, offset, length);
+        if (part == null) {
+            place.is(where, length);
+        }
+        int attributes = placement == Connection.Placement.ANYWHERE ? MAP_NONE : MAP_FIXED;
+        return new Mapping(this, connection, where, attributes, wanted, offset, length, part, implicit);
     }
 
     /**
@@ -609,9 +615,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
                     throw RsmException.of(RsmError.PERM_DENIED, op).with("perm", permission)
                         .hint("the segment is connected without any permission");
                 }
-                long where = connection.map(Connection.Placement.ANYWHERE, 0, permission, 0, size());
-                place.is(where, size());
-                mapping = new Mapping(this, connection, where, MAP_NONE, permission, 0, size(), null, true);
+                mapping = make(Connection.Placement.ANYWHERE, 0, permission, 0, size(), null, true);
             }
             return mapping;
         } finally {

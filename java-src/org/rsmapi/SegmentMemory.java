@@ -803,7 +803,7 @@ public abstract class SegmentMemory {
         return moves != before;
     }
 
-    /** The address of so many bytes from {@code offset} on, which may be read: from here until they have been read nothing may come between. */
+    /** The address of so many bytes from {@code offset} on, which may be read, now: nothing may come between this and the reading. */
     final long readable(String op, long offset, long bytes) {
         try {
             return address(Objects.checkIndex(offset, places(readLimit, bytes)));
