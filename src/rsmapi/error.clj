@@ -1,11 +1,11 @@
 (ns rsmapi.error
   "The errors of the RSMAPI as data.
 
-  Every failure of this library is an exception whose ex-data has at least
+  Every failure of this library is a clojure.lang.ExceptionInfo whose ex-data has at least
 
     :rsm/error     the error's name, such as :rsm/bad-offset
-    :rsm/code      its number in the RSMAPI, such as 18
     :rsm/op        the operation, such as :import-map
+    :rsm/code      the error's number in the RSMAPI, such as 18
     :cognitect.anomalies/category   what kind of failure it is
 
   and, where they matter, :rsm/offset, :rsm/length, :rsm/size (bytes), :rsm/perm,

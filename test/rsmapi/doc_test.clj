@@ -443,9 +443,11 @@
           s ids))
 
 (defn- same-lines
-  "Without what depends on where a line is in a source file, and without trailing space."
+  "Without what depends on where a line is in a source file or on how many forms were evaluated before, and without
+  trailing space."
   [s]
   (-> (str/replace s #"\((\w+\.java):\d+\)" "($1)")
+      (str/replace #"user/eval\d+ \(REPL:\d+\)" "user/eval (REPL)")
       (str/replace #"(?m)\s+$" "")
       str/trim))
 

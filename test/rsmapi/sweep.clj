@@ -444,7 +444,7 @@
 (defn- ours? [^Method method]
   (and (= "org.rsmapi" (.getName (.getPackage (.getDeclaringClass method))))
        ;; the language's, not ours
-       (not (#{"valueOf" "ordinal" "compareTo"} (.getName method)))))
+       (not (#{"valueOf" "ordinal" "compareTo" "printStackTrace" "setStackTrace"} (.getName method)))))
 
 (defn- members [^Class type]
   (->> (concat (.getConstructors type) (filter ours? (.getMethods type)))

@@ -1,12 +1,20 @@
 package org.rsmapi;
 
-import clojure.lang.IExceptionInfo;
+import clojure.lang.APersistentMap;
+import clojure.lang.ExceptionInfo;
+import clojure.lang.IMapEntry;
+import clojure.lang.IPersistentCollection;
 import clojure.lang.IPersistentMap;
+import clojure.lang.ISeq;
 import clojure.lang.Keyword;
-import clojure.lang.PersistentHashMap;
+import clojure.lang.PersistentArrayMap;
 import clojure.lang.PersistentVector;
+import java.io.PrintStream;
+import java.io.PrintWriter;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
+import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
@@ -21,27 +29,43 @@ import java.util.regex.Pattern;
  * of {@code :rsm/...} keywords that prints and reads back as EDN. Keys of {@link #data()}: {@code offset}, {@code length},
  * {@code size} (bytes), {@code perm}, {@code node}, {@code segment-id}, {@code errno} (where a system call failed),
  * {@code hint} (what to do) and others named by the call.
+ *
+ * <p><b>The stack trace</b> starts at the caller of the library, so that tools that show the first frame, such as a Clojure REPL, name
+ * the caller's code. With the system property {@code rsmapi.stack-traces} set to {@code full} the frames of the library are kept, as
+ * they always are for {@link RsmError#INTERNAL_ERROR}. Only the JDK's {@link Throwable#printStackTrace()} of another exception, of which
+ * this is the cause, may show them as well.
+ *
+ * <p><b>A lower-level exception</b> that made the call fail is in {@link #getSuppressed()} and is not the {@link #getCause() cause}: a
+ * Clojure REPL reports the last cause only, and not the exception that was thrown.
  */
-public final class RsmException extends RuntimeException implements IExceptionInfo {
-    private static final long serialVersionUID = 1L;
+public final class RsmException extends ExceptionInfo {
+    private static final long serialVersionUID = 2L;
 
     private static final int LONGEST_LIST = 64;
     private static final int DEEPEST_LIST = 4;
     private static final Pattern READABLE_KEYWORD =
         Pattern.compile(":([a-zA-Z*!_?<>=.+-][\\w*!?<>=.+-]*/)?[a-zA-Z*!_?<>=.+-][\\w*!?<>=.+-]*");
+    private static final String HINT = "hint";
+    private static final List<String> NAMES_OF_ITS_OWN = List.of("error", "op", "code");
 
     private final RsmError error;
     private final String op;
-    private final LinkedHashMap<String, Object> data = new LinkedHashMap<>();
+    private final LinkedHashMap<String, Object> facts = new LinkedHashMap<>();
+    /** What {@link #getData()} gives, from the first call until the next fact. */
+    private transient volatile IPersistentMap asMap;
+    /** Guarded by this exception's monitor. */
+    private boolean trimmed;
 
-    private RsmException(RsmError error, String op) {
+    private RsmException(RsmError error, String op, View view) {
+        super(null, view);
+        view.of = this;
         this.error = error == null ? RsmError.INTERNAL_ERROR : error; // a report of a failure must not fail itself
         this.op = op == null ? "unknown" : op;
     }
 
     /** A failure of operation {@code op} (such as {@code import-map}); facts are added by {@link #with}. */
     public static RsmException of(RsmError error, String op) {
-        return new RsmException(error, op);
+        return new RsmException(error, op, new View());
     }
 
     /**
@@ -50,26 +74,27 @@ public final class RsmException extends RuntimeException implements IExceptionIn
      * caller's object along.
      */
     public RsmException with(String key, Object value) {
-        data.put(key == null ? "unnamed" : key, plain(value));
+        facts.put(key == null ? "unnamed" : key, plain(value));
+        asMap = null;
         return this;
     }
 
     /** The same failure as one of another operation, of which this one was a step. */
     RsmException inOp(String outer) {
-        RsmException other = new RsmException(error, outer);
-        other.data.putAll(data);
+        RsmException other = of(error, outer);
+        other.facts.putAll(facts);
         return other.causedBy(this);
     }
 
     /** Adds what the caller can do about it. */
     public RsmException hint(String hint) {
-        return with("hint", hint);
+        return with(HINT, hint);
     }
 
-    /** Adds the cause and returns this. */
+    /** Adds the exception that made the call fail to {@link #getSuppressed()}, and returns this. */
     public RsmException causedBy(Throwable cause) {
-        if (getCause() == null && cause != null && cause != this) {
-            initCause(cause);
+        if (cause != null && cause != this) {
+            addSuppressed(cause);
         }
         return this;
     }
@@ -91,7 +116,7 @@ public final class RsmException extends RuntimeException implements IExceptionIn
 
     /** The facts, unmodifiable, in the order in which they matter. */
     public Map<String, Object> data() {
-        return Collections.unmodifiableMap(data);
+        return Collections.unmodifiableMap(facts);
     }
 
     @Override
@@ -100,36 +125,172 @@ public final class RsmException extends RuntimeException implements IExceptionIn
         text.append(error.rsmName()).append(" (").append(error.code()).append(") in ").append(op).append(": ")
             .append(error.meaning());
         String separator = "; ";
-        for (Map.Entry<String, Object> fact : data.entrySet()) {
-            if (!fact.getKey().equals("hint")) {
+        for (Map.Entry<String, Object> fact : facts.entrySet()) {
+            if (!fact.getKey().equals(HINT)) {
                 text.append(separator).append(fact.getKey()).append(' ').append(fact.getValue());
                 separator = ", ";
             }
         }
-        Object hint = data.get("hint");
+        Object hint = facts.get(HINT);
         if (hint != null) {
             text.append(". Hint: ").append(hint);
         }
         return text.toString();
     }
 
-    /** The data as Clojure sees it. */
+    @Override
+    public String toString() {
+        return getClass().getName() + ": " + getMessage();
+    }
+
+    /**
+     * The data as Clojure sees it, in this order: error, operation, number, the facts in the order in which they matter, the hint, the
+     * category.
+     */
     @Override
     public IPersistentMap getData() {
-        List<Object> kvs = new ArrayList<>();
-        kvs.add(Keyword.intern("rsm", "error"));
-        kvs.add(Keyword.intern("rsm", error.keyword()));
-        kvs.add(Keyword.intern("rsm", "code"));
-        kvs.add((long) error.code());
-        kvs.add(Keyword.intern("rsm", "op"));
-        kvs.add(Keyword.intern(op));
-        kvs.add(Keyword.intern("cognitect.anomalies", "category"));
-        kvs.add(Keyword.intern("cognitect.anomalies", enumName(error.category())));
-        for (Map.Entry<String, Object> fact : data.entrySet()) {
-            kvs.add(Keyword.intern("rsm", fact.getKey()));
-            kvs.add(clojureValue(fact.getValue()));
+        IPersistentMap map = asMap;
+        if (map == null) {
+            map = asMap();
+            asMap = map;
         }
-        return PersistentHashMap.create(kvs.toArray());
+        return map;
+    }
+
+    private IPersistentMap asMap() {
+        List<Object> kvs = new ArrayList<>(2 * facts.size() + 8);
+        put(kvs, "rsm", "error", Keyword.intern("rsm", error.keyword()));
+        put(kvs, "rsm", "op", Keyword.intern(op));
+        put(kvs, "rsm", "code", (long) error.code());
+        for (Map.Entry<String, Object> fact : facts.entrySet()) {
+            String key = fact.getKey();
+            if (!key.equals(HINT) && !NAMES_OF_ITS_OWN.contains(key)) {
+                put(kvs, "rsm", key, clojureValue(fact.getValue()));
+            }
+        }
+        if (facts.containsKey(HINT)) {
+            put(kvs, "rsm", HINT, facts.get(HINT));
+        }
+        put(kvs, "cognitect.anomalies", "category", Keyword.intern("cognitect.anomalies", enumName(error.category())));
+        return new PersistentArrayMap(kvs.toArray()); // which keeps the order, whatever the number of entries
+    }
+
+    private static void put(List<Object> kvs, String namespace, String key, Object value) {
+        kvs.add(Keyword.intern(namespace, key));
+        kvs.add(value);
+    }
+
+    /** {@link ExceptionInfo#data}: the facts are added after that field has been set. */
+    private static final class View extends APersistentMap {
+        private static final long serialVersionUID = 1L;
+
+        private RsmException of;
+
+        private IPersistentMap map() {
+            return of == null ? PersistentArrayMap.EMPTY : of.getData();
+        }
+
+        @Override
+        public IPersistentMap assoc(Object key, Object value) {
+            return map().assoc(key, value);
+        }
+
+        @Override
+        public IPersistentMap assocEx(Object key, Object value) {
+            return map().assocEx(key, value);
+        }
+
+        @Override
+        public IPersistentMap without(Object key) {
+            return map().without(key);
+        }
+
+        @Override
+        public boolean containsKey(Object key) {
+            return map().containsKey(key);
+        }
+
+        @Override
+        public IMapEntry entryAt(Object key) {
+            return map().entryAt(key);
+        }
+
+        @Override
+        public Object valAt(Object key) {
+            return map().valAt(key);
+        }
+
+        @Override
+        public Object valAt(Object key, Object missing) {
+            return map().valAt(key, missing);
+        }
+
+        @Override
+        public int count() {
+            return map().count();
+        }
+
+        @Override
+        public IPersistentCollection empty() {
+            return map().empty();
+        }
+
+        @Override
+        public ISeq seq() {
+            return map().seq();
+        }
+
+        @Override
+        @SuppressWarnings("rawtypes")
+        public Iterator iterator() {
+            return map().iterator();
+        }
+    }
+
+    // ---- the stack trace, which is cut when it is looked at: that takes longer than making the exception ----
+
+    @Override
+    public StackTraceElement[] getStackTrace() {
+        trim();
+        return super.getStackTrace();
+    }
+
+    @Override
+    public void setStackTrace(StackTraceElement[] trace) {
+        synchronized (this) {
+            trimmed = true;
+        }
+        super.setStackTrace(trace);
+    }
+
+    @Override
+    public void printStackTrace(PrintStream to) {
+        trim();
+        super.printStackTrace(to);
+    }
+
+    @Override
+    public void printStackTrace(PrintWriter to) {
+        trim();
+        super.printStackTrace(to);
+    }
+
+    /** Before it is serialized. */
+    private Object writeReplace() {
+        trim();
+        return this;
+    }
+
+    private synchronized void trim() {
+        if (!trimmed) {
+            trimmed = true;
+            StackTraceElement[] trace = super.getStackTrace();
+            boolean full = error == RsmError.INTERNAL_ERROR || "full".equals(System.getProperty("rsmapi.stack-traces"));
+            int first = Frames.outside(trace, full);
+            if (first > 0) {
+                super.setStackTrace(Arrays.copyOfRange(trace, first, trace.length));
+            }
+        }
     }
 
     private static Object plain(Object value) {
