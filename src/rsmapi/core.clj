@@ -1073,7 +1073,8 @@
 
 (defn write-snapshot!
   "Writes a byte array as a whole, for readers who use read-snapshot, after others who are
-  writing. Returns the new version.
+  writing. Returns the new version. A write that has begun comes to its end: an interrupt
+  ends only the wait before it.
 
   Options:
     :version     the offset of the version in bytes; default 0

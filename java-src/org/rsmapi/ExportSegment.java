@@ -61,6 +61,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     private final Reclaim.Watch watch;
     private final Signaling signaling;
     private final Gate gate = new Gate();
+    private final Holds holds = new Holds();
     private volatile boolean destroyed;
     private volatile Publication publication;
 
@@ -70,10 +71,15 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     private static final class Owner {
         private Object present;
         /** Memory that a thread which has just looked at the address may still use; never read. */
-        private final List<Object> former = new ArrayList<>();
+        private final ArrayList<Object> former = new ArrayList<>();
 
         Owner(Object owner) {
             present = owner;
+        }
+
+        /** Makes sure that the next change does not fail. */
+        synchronized void prepare() {
+            former.ensureCapacity(former.size() + 2);
         }
 
         synchronized void change(Object next) {
@@ -350,6 +356,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
 
     private void rebindTo(long address, Object next) {
         try {
+            owner.prepare();
             memory.rebind(address, next, gate);
         } catch (RuntimeException | Error e) {
             if (next instanceof LocalMemory.Part) {
@@ -498,6 +505,11 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     }
 
     @Override
+    Holds holds() {
+        return holds;
+    }
+
+    @Override
     long refused(String op, boolean write, long offset, long bytes) {
         gate.await(op);
         checkLive(op);
@@ -518,6 +530,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
             synchronized (this) {
                 shut = true;
             }
+            holds.shut();
             readLimit = -1;
             writeLimit = -1;
             VarHandle.fullFence();
@@ -551,11 +564,15 @@ public final class ExportSegment extends SegmentMemory implements Segment {
 
         @Override
         public synchronized void open() {
-            shut = false;
-            changeBase(memory.address());
-            readLimit = size();
-            writeLimit = size();
-            notifyAll();
+            try {
+                changeBase(memory.address());
+            } finally {
+                shut = false;
+                readLimit = size();
+                writeLimit = size();
+                holds.open();
+                notifyAll();
+            }
         }
 
         /**
@@ -566,7 +583,11 @@ public final class ExportSegment extends SegmentMemory implements Segment {
             if (address != base) {
                 base = address;
                 VarHandle.fullFence();
-                Thread.getAllStackTraces();
+                try {
+                    Thread.getAllStackTraces();
+                } catch (OutOfMemoryError e) {
+                    return; // the garbage collection that came before this error has stopped all threads too
+                }
             }
         }
 

@@ -21,6 +21,7 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
     private final boolean implicit;
     /** Null where nobody else has the address range. */
     private final Reclaim.Watch part;
+    private final Holds holds = new Holds();
     private volatile State state = State.MAPPED;
     /** Never read: it is reachable, and with it the address range is there, for as long as a thread may use this object. */
     @SuppressWarnings("unused")
@@ -46,8 +47,14 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
         segment.unmap(this);
     }
 
-    /** Stops access; called with the segment's lock held, before the pages are taken away. */
+    /**
+     * Stops access; called with the segment's lock held, before the pages are taken away. Unmapping waits for those who have to finish
+     * something here; when the exporter has taken the memory away there is nothing to finish.
+     */
     void end(boolean unmapped) {
+        if (unmapped && state == State.MAPPED) {
+            holds.shut();
+        }
         readLimit = -1;
         writeLimit = -1;
         state = unmapped ? State.UNMAPPED : State.ABORTED;
@@ -106,6 +113,11 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
     /** Where the window starts in the segment, in bytes. */
     public long offset() {
         return offset;
+    }
+
+    @Override
+    Holds holds() {
+        return holds;
     }
 
     @Override

@@ -96,6 +96,11 @@ public abstract class SegmentMemory {
      */
     abstract long refused(String op, boolean write, long offset, long bytes);
 
+    /** What keeps the memory from being moved and unmapped; null where that is not done, or whoever does it answers for it. */
+    Holds holds() {
+        return null;
+    }
+
     // ---- plain access: native byte order unless one is given, any alignment, no promise on order or tearing ----
 
     /** Reads a byte (1 byte). */
@@ -842,7 +847,7 @@ public abstract class SegmentMemory {
         return aligned(op, writable(op, offset, bytes), offset, bytes);
     }
 
-    private long updatable(String op, long offset, long bytes) {
+    final long updatable(String op, long offset, long bytes) {
         if (readLimit < 0 || writeLimit < 0) {
             return aligned(op, refusedUpdate(op, offset, bytes), offset, bytes);
         }

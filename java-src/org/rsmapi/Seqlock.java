@@ -1,9 +1,13 @@
 package org.rsmapi;
 
+import static org.rsmapi.mem.Engine.ENGINE;
+
 import java.lang.invoke.VarHandle;
+import java.lang.ref.Reference;
 import java.time.Duration;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.Function;
+import org.rsmapi.sys.Vm;
 
 /**
  * Data of more than one value that is read as a whole while others write it: a lock that readers never take. Beyond the RSMAPI.
@@ -17,11 +21,24 @@ import java.util.function.Function;
  *
  * A writer makes it odd in one atomic step, writes, and stores the next even number with release order. A reader takes the data for
  * good if the version was even before and is the same afterwards; else it tries again. Readers need the permission to read only, and
- * do not hold up writers. A writer that dies while it writes leaves the version odd: readers and writers are then told TIMEOUT.
+ * do not hold up writers.
+ *
+ * <p>A writer that has made the version odd cannot fail: everything that can fail comes before, an interrupt ends only the wait before,
+ * and the memory is not moved or unmapped by this process meanwhile. If an error of the JVM comes all the same, such as
+ * StackOverflowError, the data is written to its end before the error is passed on. A writer whose process dies while it writes, or
+ * whose access the exporter revokes, leaves the version odd, and maybe data that is half written: readers and writers are then told
+ * TIMEOUT, until a new even number is stored there.
  */
 public final class Seqlock {
     private static final int SPINS = 200;
     private static final long PAUSE_NANOS = 50_000;
+    private static final long LONGEST_PAUSE_NANOS = 5_000_000;
+    /** A wait ends later than it could by at most this part of it. */
+    private static final int PAUSE_SHARE = 8;
+    /** Calls deeper than all others is where the version is taken: see {@link #take}. */
+    private static final int DEEPER = 16;
+
+    private static volatile boolean rehearsed;
 
     private Seqlock() {}
 
@@ -113,18 +130,95 @@ public final class Seqlock {
         checkMemory(op, memory);
         checkApart(op, version, offset, length);
         SegmentMemory.checkArray(op, source, index, length);
-        memory.writable(op, offset, length); // nothing may go wrong between the two steps
+        memory.writable(op, offset, length);
+        if (!rehearsed) {
+            rehearse();
+        }
         Patience patience = new Patience(op, timeout);
         while (true) {
             long before = memory.getLongAcquire(version);
-            if ((before & 1) == 0 && memory.compareAndSetLong(version, before, before + 1)) {
-                VarHandle.fullFence();
-                memory.putBytes(offset, source, index, length);
-                memory.putLongRelease(version, before + 2);
+            if ((before & 1) == 0 && write(memory, version, before, offset, source, index, length)) {
                 return before + 2;
             }
             patience.use(before);
         }
+    }
+
+    /**
+     * One attempt to write; false if the version is not {@code before} any more, or the memory is being moved or taken away.
+     *
+     * <p>This method itself, and none that it calls, says when it has entered and left the memory; and after it has taken the version
+     * nothing that it calls needs more of the stack than taking the version did, but for the copy.
+     */
+    private static boolean write(SegmentMemory memory, long version, long before, long offset, byte[] source, int index, int length) {
+        Holds holds = memory.holds();
+        boolean held = false;
+        boolean taken = false;
+        boolean written = false;
+        boolean released = false;
+        long data = 0;
+        long at = 0;
+        try {
+            if (holds != null) {
+                synchronized (holds) {
+                    if (!holds.shut) {
+                        holds.inside++;
+                        held = true;
+                    }
+                }
+            }
+            data = memory.writable("write-snapshot", offset, length); // waits, or tells why, if it could not be held
+            if (holds != null && !held) {
+                return false;
+            }
+            at = memory.updatable("compare-and-set-long", version, Long.BYTES);
+            taken = take(at, before, DEEPER);
+            if (taken) {
+                VarHandle.fullFence();
+                ENGINE.copyFromArray(source, index, data, length);
+                written = true;
+                ENGINE.putLongRelease(at, before + 2);
+                released = true;
+            }
+            return taken;
+        } finally {
+            try {
+                if (taken && !written) {
+                    for (int i = 0; i < length; i++) {
+                        ENGINE.putByte(data + i, source[index + i]);
+                    }
+                }
+            } finally {
+                if (taken && !released) {
+                    ENGINE.putLongRelease(at, before + 2);
+                }
+                if (held) {
+                    synchronized (holds) {
+                        holds.inside--;
+                    }
+                }
+                Reference.reachabilityFence(memory);
+            }
+        }
+    }
+
+    /** Makes the version odd, some calls deeper than the caller is: where there is stack for this, there is for what follows. */
+    private static boolean take(long at, long before, int deeper) {
+        return deeper == 0 ? ENGINE.compareAndSetLong(at, before, before + 1) : take(at, before, deeper - 1);
+    }
+
+    /** Makes each access once that a write consists of: the JVM prepares some of them at their first use, which can fail. */
+    private static void rehearse() {
+        long page = Vm.mapAnonymous(Vm.pageSize());
+        try {
+            take(page, 0, DEEPER);
+            ENGINE.putLongRelease(page, 0);
+            ENGINE.copyFromArray(new byte[Long.BYTES], 0, page, Long.BYTES);
+            ENGINE.putByte(page, (byte) 0);
+        } finally {
+            Vm.unmap(page, Vm.pageSize());
+        }
+        rehearsed = true;
     }
 
     private static void checkMemory(String op, SegmentMemory memory) {
@@ -140,12 +234,17 @@ public final class Seqlock {
         }
     }
 
-    /** Waiting for another one: first without giving up the processor, then with. */
+    /**
+     * Waiting for another one: first without giving up the processor, then with, the longer the less often. While versions come and go
+     * the writers are alive, and the wait begins anew with each.
+     */
     private static final class Patience {
         private final String op;
         private final Duration timeout;
         private final long deadline;
         private int used;
+        private long last = -1;
+        private long since;
 
         Patience(String op, Duration timeout) {
             this.op = op;
@@ -161,12 +260,18 @@ public final class Seqlock {
             if (Thread.currentThread().isInterrupted()) {
                 throw RsmException.of(RsmError.INTERRUPTED, op);
             }
-            if (deadline - System.nanoTime() <= 0) {
+            long now = System.nanoTime();
+            if (deadline - now <= 0) {
                 throw RsmException.of(RsmError.TIMEOUT, op).with("version", version)
                     .with("timeout-ms", timeout == null ? -1 : timeout.toMillis())
                     .hint("somebody is writing all the time, or has died while writing");
             }
-            LockSupport.parkNanos(PAUSE_NANOS);
+            if (version != last) {
+                last = version;
+                since = now;
+            }
+            long pause = Math.min(Math.max((now - since) / PAUSE_SHARE, PAUSE_NANOS), LONGEST_PAUSE_NANOS);
+            LockSupport.parkNanos(Math.min(pause, deadline - now));
         }
     }
 }

@@ -182,8 +182,8 @@ final class Backing {
             closeFile();
         }
         if (file == null) {
-            gate.shut();
             try {
+                gate.shut();
                 share();
             } finally {
                 gate.open();

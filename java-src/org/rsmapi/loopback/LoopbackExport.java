@@ -83,8 +83,8 @@ final class LoopbackExport implements ExportedMemory {
 
     @Override
     public void rebind(long address, Object owner, Gate gate) {
-        gate.shut();
         try {
+            gate.shut();
             if (publication == null) {
                 moveTo(Backing.adopt("export-rebind", address, size, owner, flags));
             } else {
