@@ -4,7 +4,9 @@
             [rsmapi.child :as child]
             [rsmapi.core :as rsm]
             [rsmapi.deep :as deep]
-            [rsmapi.outcome :refer [outcome]])
+            [rsmapi.outcome :refer [outcome]]
+            [rsmapi.runner :as runner]
+            [rsmapi.scarce :as scarce])
   (:import (java.util.concurrent.atomic AtomicBoolean)))
 
 (set! *warn-on-reflection* true)
@@ -128,3 +130,128 @@
       (.start thread)
       ;; a check every 50 microseconds takes 13 % of a processor, 390 ms; every 5 ms takes about 1 %
       (is (< (long (deref spent 30000 Long/MAX_VALUE)) 150000000)))))
+
+;; ------------------------------------- resources of the system, and their owners
+
+(def ^:private makers
+  "What makes something of the system's: given a world, a function that makes one, and whose result can be closed."
+  {:create    (fn [{:keys [c]}] #(rsm/create! c {:size page}))
+   :buffer    (fn [{:keys [c buffer]}] #(rsm/create! c {:buffer buffer}))
+   :publish   (fn [{:keys [ex]}] #(do (rsm/publish! ex)
+                                      (reify java.lang.AutoCloseable (close [_] (rsm/unpublish! ex)))))
+   :connect   (fn [{:keys [c id]}] #(rsm/connect! c {:segment-id id}))
+   :map       (fn [{:keys [im]}] #(rsm/map! im))
+   :map-over  (fn [{:keys [im over]}] #(rsm/map! im {:over over}))
+   :pollfd    (fn [{:keys [c]}] #(let [ex (rsm/create! c {:size page})]
+                                   (try (rsm/get-pollfd! ex) (catch Throwable t (rsm/close! ex) (throw t)))
+                                   ex))
+   :get       (fn [_] #(rsm/get-controller "shm7"))
+   :on-signal (fn [{:keys [im]}] #(rsm/on-signal! im (fn [_])))})
+
+(defn- world
+  "With a segment that another process has published: an exporter without memory does not answer."
+  [id]
+  (let [c (rsm/get-controller "loopback")]
+    {:c c :id id
+     :ex (rsm/create! c {:size page})
+     :im (rsm/connect! c {:segment-id id})
+     :over (rsm/allocate! page)
+     :buffer (-> (java.nio.ByteBuffer/allocateDirect (* 2 page))
+                 (.alignedSlice page)
+                 (.limit (int page))
+                 (.slice))}))
+
+(defn- settled-belongings
+  "What this process holds, when it has stopped changing: what an importer leaves behind at the exporter goes with the
+  service thread."
+  [expected]
+  (loop [n 0]
+    (let [now (child/belongings)]
+      (if (or (= now expected) (= n 200))
+        now
+        (do (Thread/sleep 5) (recur (inc n)))))))
+
+(defn- left-by
+  "What calls of a maker leave behind: each is made by `attempt` (a function of the call, and of one of the arguments), and
+  what it returned is closed again. How many succeeded and failed, and what was left, of the first few where anything was."
+  [make attempt arguments]
+  (let [close! #(.close ^java.lang.AutoCloseable %)]
+    (run! close! (repeatedly 3 make)) ; what the first calls make and keep
+    (let [before (child/belongings)]
+      (reduce (fn [found argument]
+                (let [result (attempt argument make)
+                      failed? (instance? Throwable result)
+                      trouble (when-not failed?
+                                (try (close! result) nil (catch Throwable t (str "close: " t))))
+                      now (settled-belongings before)
+                      found (update found (if failed? :failed :done) inc)]
+                  (cond-> found
+                    (and failed? (not (instance? VirtualMachineError result)))
+                    (update :flaws conj [argument (str result)])
+                    trouble (update :flaws conj [argument trouble])
+                    (not= before now) (-> (update :flaws conj [argument (str result) before now]) reduced))))
+              {:done 0 :failed 0 :flaws []}
+              arguments))))
+
+(defn ^:no-doc left-when-starving
+  "In a child with a small heap."
+  [maker id]
+  (let [world (world id)
+        ;; most of the heap once, so that each attempt has little to fill
+        ballast (object-array (map (fn [_] (byte-array 65536))
+                                   (range (quot (- (.freeMemory (doto (Runtime/getRuntime) (.gc))) 1500000) 65600))))]
+    (try
+      (left-by ((makers maker) world) scarce/with-bytes-left (if (runner/long-run?) (range 0 8000 100) (range 200 5000 600)))
+      (finally
+        (aset ballast 0 nil)
+        (run! #(some-> (world %) rsm/close!) [:im :ex :over :c])))))
+
+(deftest what-fails-for-want-of-heap-leaves-nothing
+  (rsm/with-controller [c "loopback"]
+    (rsm/with-exported-segment [ex c {:size page}]
+      (child/with-child [child {:label "starving"
+                                :jvm-opts ["-XX:+UseSerialGC" "-Xms32m" "-Xmx32m" "-XX:TieredStopAtLevel=1"]}]
+        (child/value child '(require 'rsmapi.halfway-test) 90000)
+        (let [found (into {}
+                          (for [maker (if (runner/long-run?) (keys makers) [:create :publish :connect :map])]
+                            [maker (child/value child (list 'rsmapi.halfway-test/left-when-starving maker (rsm/segment-id ex))
+                                                60000)]))]
+          (doseq [[maker {:keys [flaws]}] found]
+            (is (= [] flaws) maker))
+          (is (pos? (reduce + (map :failed (vals found))))))))))
+
+(defn ^:no-doc left-at-each-depth
+  "In a child. What is left is looked at in the end: it would take longer than the calls."
+  [maker id depths]
+  (let [world (world id)
+        make ((makers maker) world)
+        close! #(.close ^java.lang.AutoCloseable %)]
+    (try
+      (run! close! (repeatedly 3 make))
+      (let [before (child/belongings)
+            found (deep/at-each-depth
+                   depths
+                   make
+                   (fn [result]
+                     (cond
+                       (instance? StackOverflowError result) nil
+                       (instance? Throwable result) [:disguised (str result) (mapv str (take 8 (.getStackTrace ^Throwable result)))]
+                       :else (try (close! result) nil (catch Throwable t [:close (str t)])))))
+            now (settled-belongings before)]
+        (cond-> found
+          (not= now before) (update :flaws conj [:left before now])))
+      (finally
+        (run! #(some-> (world %) rsm/close!) [:im :ex :over :c])))))
+
+(deftest what-fails-at-the-end-of-the-stack-leaves-nothing
+  (rsm/with-controller [c "loopback"]
+    (rsm/with-exported-segment [ex c {:size page}]
+      (child/with-child [child {:label "depth" :jvm-opts ["-Xint"]}]
+        (child/value child '(require 'rsmapi.halfway-test) 90000)
+        (doseq [maker (keys (dissoc makers :map-over))] ; where the interpreter keeps what it has closed
+          (testing maker
+            (let [{:keys [flaws overflows done]}
+                  (child/value child (list 'rsmapi.halfway-test/left-at-each-depth maker (rsm/segment-id ex) 300) 60000)]
+              (is (= [] flaws))
+              (is (pos? done))
+              (is (pos? overflows)))))))))

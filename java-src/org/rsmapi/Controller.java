@@ -11,6 +11,7 @@ import org.rsmapi.loopback.LoopbackProvider;
 import org.rsmapi.mem.Reclaim;
 import org.rsmapi.spi.Interconnect;
 import org.rsmapi.spi.InterconnectProvider;
+import org.rsmapi.sys.Stack;
 import org.rsmapi.sys.Vm;
 
 /**
@@ -63,6 +64,7 @@ public final class Controller implements AutoCloseable {
     }
 
     private static Controller open(String name, int node) {
+        Stack.reserve();
         Interconnect interconnect = find(name == null ? LOOPBACK : name, node);
         synchronized (OPEN) {
             for (Controller open : OPEN) {
@@ -73,10 +75,15 @@ public final class Controller implements AutoCloseable {
                     return open;
                 }
             }
-            Controller controller = new Controller(interconnect);
-            controller.references = 1;
-            OPEN.add(controller);
-            return controller;
+            try {
+                Controller controller = new Controller(interconnect);
+                controller.references = 1;
+                OPEN.add(controller);
+                return controller;
+            } catch (Error e) {
+                interconnect.close();
+                throw e;
+            }
         }
     }
 
@@ -185,6 +192,7 @@ public final class Controller implements AutoCloseable {
     }
 
     private boolean drop() {
+        Stack.reserve();
         synchronized (OPEN) {
             if (references == 0) {
                 return false;
@@ -218,9 +226,10 @@ public final class Controller implements AutoCloseable {
      *     locked), INSUFFICIENT_RESOURCES (also: there are no huge pages)
      */
     public ExportSegment exportCreate(long length, int flags) {
+        Stack.reserve();
         Interconnect live = live("export-create");
         ExportSegment.checkLength(live, 0, length, flags);
-        return new ExportSegment(this, live.allocate(length, flags), length, flags, null);
+        return ExportSegment.of(this, live.allocate(length, flags), length, flags, null);
     }
 
     /**
@@ -240,6 +249,7 @@ public final class Controller implements AutoCloseable {
      *     INSUFFICIENT_MEM, INSUFFICIENT_RESOURCES
      */
     public ExportSegment exportCreate(long address, long length, int flags) {
+        Stack.reserve();
         Interconnect live = live("export-create");
         if (address == 0) {
             throw RsmException.of(RsmError.BAD_ADDR, "export-create").with("address", address);
@@ -247,7 +257,7 @@ public final class Controller implements AutoCloseable {
         ExportSegment.checkLength(live, address, length, flags);
         LocalMemory.Part part = occupied("export-create", address, length);
         try {
-            return new ExportSegment(this, live.adopt(address, length, part, flags), length, flags, part);
+            return ExportSegment.of(this, live.adopt(address, length, part, flags), length, flags, part);
         } catch (RuntimeException | Error e) {
             if (part != null) {
                 part.release();
@@ -280,13 +290,14 @@ public final class Controller implements AutoCloseable {
      * @throws RsmException as {@link #exportCreate(long, long, int)}; BAD_ADDR too if the buffer is null, on the heap or read-only
      */
     public ExportSegment exportCreate(ByteBuffer buffer, int flags) {
+        Stack.reserve();
         Interconnect live = live("export-create");
         if (buffer == null || !buffer.isDirect() || buffer.isReadOnly()) {
             throw RsmException.of(RsmError.BAD_ADDR, "export-create").hint("a writable direct ByteBuffer is needed");
         }
         long address = address(buffer);
         ExportSegment.checkLength(live, address, buffer.remaining(), flags);
-        return new ExportSegment(this, live.adopt(address, buffer.remaining(), buffer, flags), buffer.remaining(), flags, buffer);
+        return ExportSegment.of(this, live.adopt(address, buffer.remaining(), buffer, flags), buffer.remaining(), flags, buffer);
     }
 
     /** Where a direct buffer's position is. */

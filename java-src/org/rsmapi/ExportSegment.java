@@ -14,6 +14,7 @@ import org.rsmapi.spi.AccessPolicy;
 import org.rsmapi.spi.ExportedMemory;
 import org.rsmapi.spi.Interconnect;
 import org.rsmapi.sys.Identity;
+import org.rsmapi.sys.Stack;
 import org.rsmapi.sys.Vm;
 
 /**
@@ -65,7 +66,16 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     private volatile boolean destroyed;
     private volatile Publication publication;
 
-    private record Publication(long segmentId, List<AccessEntry> access) {}
+    private static final class Publication {
+        private final List<AccessEntry> access;
+        /** Not changed any more when others can see it. */
+        private long segmentId;
+
+        Publication(long segmentId, List<AccessEntry> access) {
+            this.segmentId = segmentId;
+            this.access = access;
+        }
+    }
 
     /** Whose memory it is. */
     private static final class Owner {
@@ -98,7 +108,21 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         }
     }
 
-    ExportSegment(Controller controller, ExportedMemory memory, long size, int flags, Object owner) {
+    /** A segment of this memory, which is ended if there is none. */
+    static ExportSegment of(Controller controller, ExportedMemory memory, long size, int flags, Object owner) {
+        ExportSegment segment;
+        try {
+            segment = new ExportSegment(controller, memory, size, flags, owner);
+        } catch (RuntimeException | Error e) {
+            memory.destroy();
+            memory.giveBack();
+            throw e;
+        }
+        Reclaim.reap();
+        return segment;
+    }
+
+    private ExportSegment(Controller controller, ExportedMemory memory, long size, int flags, Object owner) {
         super(memory.address(), size, size, true);
         this.controller = controller;
         this.memory = memory;
@@ -106,11 +130,6 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         this.allocated = owner == null;
         Owner holder = new Owner(owner);
         this.owner = holder;
-        this.watch = Reclaim.whenUnreachable(this, () -> {
-            memory.destroy();
-            memory.giveBack();
-            holder.release();
-        });
         this.signaling = new Signaling(memory.signals(), new Signaling.State() {
             @Override
             public void checkOpen(String op) {
@@ -122,7 +141,11 @@ public final class ExportSegment extends SegmentMemory implements Segment {
                 return null;
             }
         });
-        Reclaim.reap();
+        this.watch = Reclaim.whenUnreachable(this, () -> { // last: if anything fails, the caller ends the memory
+            memory.destroy();
+            memory.giveBack();
+            holder.release();
+        });
     }
 
     /** The size of a huge page in bytes, or 0 if there are none on this machine. */
@@ -186,6 +209,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
      *     RESERVED_SEGID, BAD_ACL, SEGID_IN_USE, INSUFFICIENT_MEM, INSUFFICIENT_RESOURCES
      */
     public long publish(long segmentId, List<AccessEntry> access) {
+        Stack.reserve();
         lock.lock();
         try {
             checkLive("export-publish");
@@ -194,10 +218,16 @@ public final class ExportSegment extends SegmentMemory implements Segment {
             }
             checkId(segmentId);
             List<AccessEntry> entries = checkAccess("export-publish", access);
-            long id = Integer.toUnsignedLong(memory.publish((int) segmentId, new AccessPolicy(entries, umask), gate));
-            publication = new Publication(id, entries);
-            PUBLISHED.add(this);
-            return id;
+            Publication next = new Publication(segmentId, entries);
+            try {
+                PUBLISHED.add(this); // before, because nothing may fail afterwards
+                next.segmentId = Integer.toUnsignedLong(memory.publish((int) segmentId, new AccessPolicy(entries, umask), gate));
+            } catch (RuntimeException | Error e) {
+                PUBLISHED.remove(this);
+                throw e;
+            }
+            publication = next;
+            return next.segmentId;
         } finally {
             lock.unlock();
         }
@@ -249,6 +279,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
      *     move the content to; importers are disconnected, and the call has to be made again)
      */
     public void unpublish() {
+        Stack.reserve();
         lock.lock();
         try {
             checkPublished("export-unpublish");
@@ -268,12 +299,14 @@ public final class ExportSegment extends SegmentMemory implements Segment {
      * @throws RsmException in this order: BAD_SEG_HNDL (destroyed), SEG_NOT_PUBLISHED, BAD_ACL
      */
     public void republish(List<AccessEntry> access) {
+        Stack.reserve();
         lock.lock();
         try {
             checkPublished("export-republish");
             List<AccessEntry> entries = checkAccess("export-republish", access);
+            Publication next = new Publication(publication.segmentId, entries);
             memory.republish(new AccessPolicy(entries, umask));
-            publication = new Publication(publication.segmentId, entries);
+            publication = next;
         } finally {
             lock.unlock();
         }
@@ -297,6 +330,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
      */
     public void rebind(long address, long length) {
         String op = "export-rebind";
+        Stack.reserve();
         lock.lock();
         try {
             checkRebind(op, address == 0, length);
@@ -317,6 +351,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
      */
     public void rebind(ByteBuffer buffer) {
         String op = "export-rebind";
+        Stack.reserve();
         lock.lock();
         try {
             boolean unusable = buffer == null || !buffer.isDirect() || buffer.isReadOnly();
@@ -375,6 +410,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
      *     move the caller's own content to; the call has to be made again)
      */
     public void destroy() {
+        Stack.reserve();
         lock.lock();
         try {
             checkLive("export-destroy");
@@ -404,6 +440,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     /** Destroys the segment if that has not been done, whether or not somebody has its poll descriptor. */
     @Override
     public void close() {
+        Stack.reserve();
         lock.lock();
         try {
             if (!destroyed) {
@@ -458,6 +495,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
 
     /** Whether it is published. While another thread publishes or unpublishes it, this waits for how that ends. */
     public boolean isPublished() {
+        Stack.reserve();
         lock.lock();
         try {
             return publication != null;
@@ -491,6 +529,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
 
     @Override
     public PollFd getPollfd() {
+        Stack.reserve();
         lock.lock();
         try {
             return signaling.reference(this);

@@ -21,6 +21,9 @@ final class Holds {
     void shut() {
         synchronized (this) {
             shut = true;
+            if (inside == 0) {
+                return;
+            }
         }
         boolean interrupted = Thread.interrupted(); // a pause would not be one
         try {

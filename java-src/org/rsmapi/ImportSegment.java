@@ -9,6 +9,7 @@ import java.util.function.Supplier;
 import org.rsmapi.mem.Reclaim;
 import org.rsmapi.spi.Connection;
 import org.rsmapi.spi.Interconnect;
+import org.rsmapi.sys.Stack;
 import org.rsmapi.sys.Vm;
 
 /**
@@ -108,11 +109,6 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
         this.permission = permission;
         this.connection = connection;
         this.watcher = watcher;
-        Place mapped = place;
-        this.watch = Reclaim.whenUnreachable(this, () -> {
-            connection.close();
-            mapped.giveBack();
-        });
         this.signaling = new Signaling(connection.signals(), new Signaling.State() {
             @Override
             public void checkOpen(String op) {
@@ -123,6 +119,11 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
             public RsmException ended(String op) {
                 return isAborted() ? ImportSegment.this.aborted(op) : null;
             }
+        });
+        Place mapped = place;
+        this.watch = Reclaim.whenUnreachable(this, () -> { // last: if anything fails, the caller closes the connection
+            connection.close();
+            mapped.giveBack();
         });
     }
 
@@ -144,12 +145,18 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
             throw RsmException.of(RsmError.CTLR_NOT_PRESENT, op).with("node", node).with("segment-id", segmentId)
                 .hint("loopback reaches the local node only, which is " + interconnect.localNode());
         }
+        Stack.reserve();
         Reclaim.reap();
         Watcher watcher = new Watcher();
         Connection connection = interconnect.connect(node, (int) segmentId, permission, nanos(timeout), watcher);
-        ImportSegment segment = new ImportSegment(controller, node, segmentId, permission, connection, watcher);
-        watcher.attach(segment);
-        return segment;
+        try {
+            ImportSegment segment = new ImportSegment(controller, node, segmentId, permission, connection, watcher);
+            watcher.attach(segment);
+            return segment;
+        } catch (RuntimeException | Error e) {
+            connection.close();
+            throw e;
+        }
     }
 
     private static long nanos(Duration timeout) {
@@ -238,7 +245,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
     }
 
     private Mapping tryMap(LocalMemory over, long address, int attributes, int perm, long offset, long length) {
-        lock.lock();
+        Stack.lock(lock);
         try {
             RsmException objection = objection(address, attributes, perm, offset, length);
             if (objection != null) {
@@ -269,7 +276,17 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
             place.is(where, length);
         }
         int attributes = placement == Connection.Placement.ANYWHERE ? MAP_NONE : MAP_FIXED;
-        return new Mapping(this, connection, where, attributes, wanted, offset, length, part, implicit);
+        try {
+            return new Mapping(this, connection, where, attributes, wanted, offset, length, part, implicit);
+        } catch (RuntimeException | Error e) {
+            if (part == null) {
+                place.giveBack();
+                place.none();
+            } else {
+                connection.detach(where, length);
+            }
+            throw e;
+        }
     }
 
     /**
@@ -277,7 +294,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
      * the kernel. Nothing is done.
      */
     public RsmException checkMap(long address, int attributes, int perm, long offset, long length) {
-        lock.lock();
+        Stack.lock(lock);
         try {
             return objection(address, attributes, perm, offset, length);
         } finally {
@@ -358,7 +375,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
      * @throws RsmException in this order: BAD_SEG_HNDL (disconnected), SEG_NOT_MAPPED
      */
     public void unmap() {
-        lock.lock();
+        Stack.lock(lock);
         try {
             checkConnected("import-unmap");
             if (mapping == null) {
@@ -373,7 +390,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
 
     /** Unmaps this mapping if it is still the current one. */
     void unmap(Mapping which) {
-        lock.lock();
+        Stack.lock(lock);
         try {
             if (mapping == which) {
                 dropMapping();
@@ -397,7 +414,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
     }
 
     private void abort() {
-        lock.lock();
+        Stack.lock(lock);
         try {
             if (mapping != null && mapping.isMapped()) {
                 mapping.end(false);
@@ -422,7 +439,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
      *     or get have made is unmapped nevertheless)
      */
     public void disconnect() {
-        lock.lock();
+        Stack.lock(lock);
         try {
             checkConnected("import-disconnect");
             if (mapping != null && !mapping.isImplicit()) {
@@ -444,7 +461,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
     /** Unmaps and disconnects what of it has not been done. */
     @Override
     public void close() {
-        lock.lock();
+        Stack.lock(lock);
         try {
             if (!disconnected) {
                 if (mapping != null) {
@@ -533,7 +550,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
      * @throws RsmException BAD_SEG_HNDL (disconnected)
      */
     public Barrier initBarrier() {
-        lock.lock();
+        Stack.lock(lock);
         try {
             checkConnected("init-barrier");
             Barrier next = new Barrier(this);
@@ -556,7 +573,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
 
     /** The barrier has been destroyed. */
     void detach(Barrier which) {
-        lock.lock();
+        Stack.lock(lock);
         try {
             if (barrier == which) {
                 barrier = null;
@@ -606,7 +623,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
     }
 
     private Mapping mapImplicitly(String op) {
-        lock.lock();
+        Stack.lock(lock);
         try {
             checkConnected(op);
             if (mapping == null) {
@@ -714,7 +731,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
 
     @Override
     public PollFd getPollfd() {
-        lock.lock();
+        Stack.lock(lock);
         try {
             return signaling.reference(this);
         } finally {

@@ -8,6 +8,7 @@ import java.util.concurrent.ConcurrentSkipListMap;
 import org.rsmapi.mem.Reclaim;
 import org.rsmapi.sys.Errno;
 import org.rsmapi.sys.OsError;
+import org.rsmapi.sys.Stack;
 import org.rsmapi.sys.Vm;
 
 /**
@@ -43,11 +44,23 @@ public final class LocalMemory extends SegmentMemory implements AutoCloseable {
         if (bytes > Long.MAX_VALUE - Vm.pageSize()) {
             throw RsmException.of(RsmError.INSUFFICIENT_MEM, "allocate").with("length", bytes);
         }
+        Stack.reserve();
         Reclaim.reap();
         long length = Vm.wholePages(bytes);
-        Range range = new Range(anonymous(length), length);
-        RANGES.put(range.address, range);
-        return new LocalMemory(range, bytes);
+        Range range = new Range(length);
+        range.address = anonymous(length);
+        LocalMemory memory = null;
+        try {
+            memory = new LocalMemory(range, bytes);
+            RANGES.put(range.address, range);
+            return memory;
+        } catch (RuntimeException | Error e) {
+            if (memory != null) {
+                memory.watch.cancel();
+            }
+            range.giveBack();
+            throw e;
+        }
     }
 
     private static long anonymous(long length) {
@@ -162,14 +175,13 @@ public final class LocalMemory extends SegmentMemory implements AutoCloseable {
 
     /** The address range; it does not know its holder strongly, so that a forgotten holder can be collected. */
     private static final class Range {
-        private final long address;
         private final long length;
         private final List<Part> parts = new ArrayList<>();
+        private long address;
         private WeakReference<LocalMemory> holder;
         private boolean closed;
 
-        Range(long address, long length) {
-            this.address = address;
+        Range(long length) {
             this.length = length;
         }
 

@@ -4,6 +4,9 @@ import java.util.function.Consumer;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.Segment;
+import org.rsmapi.sys.OsError;
+import org.rsmapi.sys.Stack;
+import org.rsmapi.sys.Threads;
 
 /** Calls a function for each event of a segment, on a thread of its own. */
 public final class Listener implements AutoCloseable {
@@ -33,8 +36,15 @@ public final class Listener implements AutoCloseable {
             throw RsmException.of(RsmError.BAD_SEG_HNDL, "on-signal").with("segment", segment)
                 .hint("the segment has been destroyed or disconnected");
         }
+        Stack.reserve();
         Listener listener = new Listener(segment, action, ending);
-        listener.thread.start();
+        try {
+            Threads.start(listener.thread);
+        } catch (OsError e) {
+            throw RsmException.of(RsmError.INSUFFICIENT_RESOURCES, "on-signal").with("errno", e.errno())
+                .with("errno-name", e.errnoName()).with("system-call", e.call()).causedBy(e)
+                .hint("no more threads can be made; see ulimit -u, and the limit on tasks of the process's group");
+        }
         return listener;
     }
 

@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicIntegerFieldUpdater;
 import java.util.function.Supplier;
 import org.rsmapi.ExportSegment;
 import org.rsmapi.RsmError;
@@ -34,6 +35,9 @@ final class Backing {
 
     private static final long NOWHERE = -1;
 
+    private static final AtomicIntegerFieldUpdater<Backing> GIVEN_BACK =
+        AtomicIntegerFieldUpdater.newUpdater(Backing.class, "givenBack");
+
     private final long length;
     /** The address range that was allocated here, whether or not the memory is still there. */
     private final long allocated;
@@ -51,6 +55,7 @@ final class Backing {
     /** A move to private pages that is under way, or failed half-way, and how far it got. */
     private boolean moving;
     private long moved;
+    private volatile int givenBack;
 
     private Backing(long address, long length, boolean adopted, Object owner, Fd file, int flags) {
         this.address = address;
@@ -85,8 +90,13 @@ final class Backing {
             return Vm.mapShared(file, length, Vm.PROT_READ | Vm.PROT_WRITE, 0, 0);
         }
         long address = Vm.reserve(length, Vm.hugePageSize());
-        Vm.replaceShared(address, file, length, Vm.PROT_READ | Vm.PROT_WRITE, 0);
-        return address;
+        try {
+            Vm.replaceShared(address, file, length, Vm.PROT_READ | Vm.PROT_WRITE, 0);
+            return address;
+        } catch (RuntimeException | Error e) {
+            Vm.unmap(address, length);
+            throw e;
+        }
     }
 
     /**
@@ -104,7 +114,12 @@ final class Backing {
             CallerMemory.check(op, address, length, owner != null);
             Backing backing = new Backing(address, length, true, owner, null, flags);
             backing.share();
-            ADOPTED.put(address, backing);
+            try {
+                ADOPTED.put(address, backing);
+            } catch (Error e) {
+                backing.release();
+                throw e;
+            }
             return backing;
         }
     }
@@ -376,9 +391,9 @@ final class Backing {
         }
     }
 
-    /** Gives an allocated address range back, when nobody can reach it any more. */
+    /** Gives an allocated address range back, when nobody can reach it any more. The second call and later ones do nothing. */
     void giveBack() {
-        if (allocated != NOWHERE) {
+        if (allocated != NOWHERE && GIVEN_BACK.compareAndSet(this, 0, 1)) {
             Vm.unmap(allocated, length);
         }
     }

@@ -35,6 +35,12 @@ final class Events implements Signals {
         this.poster = poster;
     }
 
+    /** With a counter of its own, which is made when nothing else can fail. */
+    Events(Poster poster) {
+        this.poster = poster;
+        this.counter = EventFd.ofEvents(0);
+    }
+
     @Override
     public void post(boolean accumulate) {
         poster.post(accumulate);

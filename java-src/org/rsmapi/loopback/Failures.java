@@ -21,6 +21,10 @@ final class Failures {
         if (e.is(Errno.ENOMEM, Errno.ENOSPC, Errno.EFBIG)) {
             return of(RsmError.INSUFFICIENT_MEM, op, e).hint("use a smaller segment, or free memory");
         }
+        if (e.call().equals("pthread_create")) {
+            return of(RsmError.INSUFFICIENT_RESOURCES, op, e)
+                .hint("no more threads can be made; see ulimit -u, and the limit on tasks of the process's group");
+        }
         if (e.is(Errno.EMFILE)) {
             return of(RsmError.INSUFFICIENT_RESOURCES, op, e)
                 .hint("this process has too many open descriptors; see ulimit -n");

@@ -185,7 +185,8 @@ final class LoopbackConnection implements Connection {
         check(answer, descriptors, wish, node);
         int stateAt = stateIndex(wish);
         StatePage state = StatePage.view(descriptors.get(stateAt));
-        ArrayList<EventFd> counters = new ArrayList<>();
+        ArrayList<EventFd> counters = new ArrayList<>(EVENT_COUNTERS); // so that adding does not fail
+        Fd memory = null;
         try {
             if (!state.wellFormed()) {
                 throw malformed(wish, node, "the state page is not one");
@@ -194,14 +195,20 @@ final class LoopbackConnection implements Connection {
             for (int i = 0; i < EVENT_COUNTERS; i++) {
                 counters.add(EventFd.received(descriptors.remove(stateAt + 1)));
             }
-            Fd memory = wish.wantsMemory() ? descriptors.remove(0) : null;
+            memory = wish.wantsMemory() ? descriptors.remove(0) : null;
             LoopbackConnection connection = new LoopbackConnection(socket, memory, state, counters.get(0), counters.get(1), answer,
                 exporterUid, wish.token(), listener);
             LOCAL.put(wish.token(), connection);
             return connection;
         } catch (RuntimeException | Error e) {
             state.close();
-            counters.forEach(EventFd::close);
+            for (int i = 0; i < counters.size(); i++) { // an iterator would need memory
+                counters.get(i).close();
+            }
+            if (memory != null) {
+                memory.close();
+            }
+            LOCAL.remove(wish.token());
             throw e;
         }
     }

@@ -8,7 +8,6 @@ import org.rsmapi.spi.AccessPolicy;
 import org.rsmapi.spi.ExportedMemory;
 import org.rsmapi.spi.Signals;
 import org.rsmapi.sys.Errno;
-import org.rsmapi.sys.EventFd;
 import org.rsmapi.sys.OsError;
 
 /** The memory of one export segment: a {@link Backing}, published by a {@link Publication} while it is published. */
@@ -25,7 +24,7 @@ final class LoopbackExport implements ExportedMemory {
     private final int flags;
     /** The one that was made for it; the present one is another after a rebind while it was not published. */
     private final Backing first;
-    private final Events events = new Events(EventFd.ofEvents(0), this::post);
+    private final Events events = new Events(this::post);
     private volatile Backing backing;
     private volatile Publication publication;
     private long generation = 1;

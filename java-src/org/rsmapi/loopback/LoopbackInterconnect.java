@@ -51,7 +51,12 @@ final class LoopbackInterconnect implements Interconnect {
         this.localOnly = localOnly;
         this.presence = localOnly ? null : present(name, node);
         Reactor.acquire();
-        OPEN.add(this);
+        try {
+            OPEN.add(this);
+        } catch (Error e) {
+            close();
+            throw e;
+        }
     }
 
     private static Fd present(String controller, int node) {
@@ -130,12 +135,15 @@ final class LoopbackInterconnect implements Interconnect {
         try {
             backing = making.get();
             return new LoopbackExport(this, backing, length, flags);
-        } catch (OsError e) {
+        } catch (RuntimeException | Error e) {
             if (backing != null) {
                 backing.release();
                 backing.giveBack();
             }
-            throw Failures.resources("export-create", e).with("length", length);
+            if (e instanceof OsError) {
+                throw Failures.resources("export-create", (OsError) e).with("length", length);
+            }
+            throw e;
         }
     }
 

@@ -63,7 +63,7 @@ final class Publication {
         this.size = size;
         this.generation = generation;
         this.access = access;
-        ArrayList<AutoCloseable> opened = new ArrayList<>();
+        ArrayList<AutoCloseable> opened = new ArrayList<>(4); // so that adding does not fail
         Reactor.acquire();
         try {
             listener = Sockets.listen(Wire.name(node, segmentId), BACKLOG);
@@ -72,7 +72,7 @@ final class Publication {
                 stateForReading = MemFd.reopenReadOnly(stateFile);
                 opened.add(stateForReading);
                 state = StatePage.publish(stateFile, generation, size);
-                opened.add(state::close);
+                opened.add(state);
             }
             registration = Reactor.watch(listener, this::accept);
         } catch (RuntimeException | Error e) {

@@ -11,6 +11,7 @@ import org.rsmapi.mem.Reclaim;
 import org.rsmapi.sys.Epoll;
 import org.rsmapi.sys.EventFd;
 import org.rsmapi.sys.Fd;
+import org.rsmapi.sys.Threads;
 import org.rsmapi.sys.Waiting;
 
 /**
@@ -84,7 +85,7 @@ final class Reactor {
             waker = new EventFd();
             epoll.add(waker.fd(), WAKE);
             Reactor reactor = new Reactor(epoll, waker);
-            reactor.thread.start();
+            Threads.start(reactor.thread);
             Waiting.keep(true);
             return reactor;
         } catch (RuntimeException | Error e) {

@@ -20,7 +20,7 @@ import org.rsmapi.sys.Vm;
  * The exporter's side maps it for writing, the importer's side to read; each unmaps it when the publication or connection ends,
  * under the lock that guards every use of it.
  */
-final class StatePage {
+final class StatePage implements AutoCloseable {
     private static final int MAGIC = 'R' | 'S' << 8 | 'M' << 16 | 'S' << 24;
     private static final int LAYOUT = 1;
     private static final int VERSION_AT = 4;
@@ -30,11 +30,14 @@ final class StatePage {
     private static final int PUBLISHED = 1;
     private static final int REVOKED = 2;
 
-    private final long address;
-    private boolean mapped = true;
+    private long address;
+    private boolean mapped;
 
-    private StatePage(long address) {
-        this.address = address;
+    private StatePage() {}
+
+    private void map(Fd file, int prot) {
+        address = Vm.mapShared(file, Vm.pageSize(), prot, 0, 0);
+        mapped = true;
     }
 
     /** A new memory file for a state page. */
@@ -44,7 +47,8 @@ final class StatePage {
 
     /** The exporter's view, filled in. */
     static StatePage publish(Fd file, long generation, long size) {
-        StatePage page = new StatePage(Vm.mapShared(file, Vm.pageSize(), Vm.PROT_READ | Vm.PROT_WRITE, 0, 0));
+        StatePage page = new StatePage();
+        page.map(file, Vm.PROT_READ | Vm.PROT_WRITE);
         Engine.ENGINE.putInt(page.address, MAGIC);
         Engine.ENGINE.putInt(page.address + VERSION_AT, LAYOUT);
         Engine.ENGINE.putLong(page.address + SIZE_AT, size);
@@ -55,7 +59,9 @@ final class StatePage {
 
     /** The importer's view of a file that has been checked. */
     static StatePage view(Fd file) {
-        return new StatePage(Vm.mapShared(file, Vm.pageSize(), Vm.PROT_READ, 0, 0));
+        StatePage page = new StatePage();
+        page.map(file, Vm.PROT_READ);
+        return page;
     }
 
     /** Whether the magic and layout are ours. */
@@ -83,7 +89,8 @@ final class StatePage {
         return mapped && Engine.ENGINE.getLongVolatile(address + GENERATION_AT) == generation;
     }
 
-    void close() {
+    @Override
+    public void close() {
         if (mapped) {
             mapped = false;
             Vm.unmap(address, Vm.pageSize());

@@ -108,7 +108,12 @@ public final class Reclaim {
     /** Runs {@code action} some time after {@code holder} has become unreachable. The action must not refer to the holder. */
     public static Watch whenUnreachable(Object holder, Runnable action) {
         Watch watch = new Watch(holder, new Action(action));
-        WATCHES.add(watch);
+        try {
+            WATCHES.add(watch);
+        } catch (Error e) {
+            watch.cancel(); // it may be in there nevertheless
+            throw e;
+        }
         return watch;
     }
 

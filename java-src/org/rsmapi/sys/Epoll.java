@@ -16,8 +16,18 @@ public final class Epoll implements AutoCloseable {
     private static final int EVENT_BYTES = PACKED ? 12 : 16;
     private static final int DATA = PACKED ? 4 : 8;
 
-    private final Fd fd = Fd.of(Libc.epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
-    private final Scratch events = new Scratch(CAPACITY * EVENT_BYTES);
+    private final Fd fd;
+    private final Scratch events;
+
+    public Epoll() {
+        events = new Scratch(CAPACITY * EVENT_BYTES);
+        try {
+            fd = Fd.of(Libc.epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
+        } catch (RuntimeException | Error e) {
+            events.close();
+            throw e;
+        }
+    }
 
     /** Watches a descriptor for input and for the other end going away. */
     public void add(Fd watched, long token) {
@@ -36,7 +46,8 @@ public final class Epoll implements AutoCloseable {
 
     /** Stops watching it. Has to be called before the descriptor is closed. */
     public void remove(Fd watched) {
-        control(CTL_DEL, watched, 0, 0);
+        // without the structure, which the kernel does not look at: an end must not fail for want of memory
+        Fd.check(Libc.epoll_ctl(fd.number(), CTL_DEL, watched.number(), 0), "epoll_ctl");
     }
 
     private void control(int op, Fd watched, long token, int mask) {

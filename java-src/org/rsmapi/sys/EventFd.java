@@ -43,15 +43,16 @@ public final class EventFd implements AutoCloseable {
 
     /** A counter at 0 of which {@link #drain()} takes everything. */
     public EventFd() {
-        this(Fd.of(Libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
+        this(0, null);
     }
 
-    private EventFd(Fd fd) {
-        this.fd = fd;
+    /** Takes a descriptor over, or makes one: last, when nothing else can fail. */
+    private EventFd(int flags, Fd received) {
+        block = new Scratch(BYTES);
         try {
-            block = new Scratch(BYTES);
+            fd = received != null ? received : Fd.of(Libc.eventfd(0, flags | EFD_NONBLOCK | EFD_CLOEXEC), "eventfd");
         } catch (RuntimeException | Error e) {
-            fd.close();
+            block.close();
             throw e;
         }
         block.putLong(WRITTEN, 1);
@@ -61,16 +62,21 @@ public final class EventFd implements AutoCloseable {
 
     /** A counter of events, of which {@link #take()} takes one. */
     public static EventFd ofEvents(long count) {
-        EventFd events = new EventFd(Fd.of(Libc.eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC), "eventfd"));
+        EventFd events = new EventFd(EFD_SEMAPHORE, null);
         if (count != 0) {
             events.add(count);
         }
         return events;
     }
 
-    /** The counter that a peer has sent; it belongs to the new object. */
+    /** The counter that a peer has sent; it belongs to the new object, and is closed if there is none. */
     public static EventFd received(Fd fd) {
-        return new EventFd(fd);
+        try {
+            return new EventFd(0, fd);
+        } catch (RuntimeException | Error e) {
+            fd.close();
+            throw e;
+        }
     }
 
     /** What is wrong with a descriptor that a peer sent as a counter, or null if it is one. */

@@ -48,7 +48,13 @@ public final class Fd implements AutoCloseable {
     }
 
     static Fd of(int result, String call) {
-        return new Fd(check(result, call));
+        check(result, call);
+        try {
+            return new Fd(result);
+        } catch (Error e) { // for want of memory: then the descriptor has no owner
+            Libc.close(result);
+            throw e;
+        }
     }
 
     /** The result of a call that answers -1 when it fails; errno is read before anything else can change it. */

@@ -16,10 +16,15 @@ final class Scratch implements AutoCloseable {
         if (address == 0) {
             throw new OsError("malloc", Errno.ENOMEM);
         }
-        Pointer pointer = new Pointer(address);
-        pointer.setMemory(0, length, (byte) 0);
-        bytes = pointer.getByteBuffer(0, length);
-        bytes.order(ByteOrder.nativeOrder());
+        try {
+            Pointer pointer = new Pointer(address);
+            pointer.setMemory(0, length, (byte) 0);
+            bytes = pointer.getByteBuffer(0, length);
+            bytes.order(ByteOrder.nativeOrder());
+        } catch (RuntimeException | Error e) {
+            Native.free(address);
+            throw e;
+        }
     }
 
     long address() {

@@ -266,8 +266,8 @@ public final class Sockets {
         /** Closes the descriptors that nobody has taken out of {@link #descriptors()}. */
         @Override
         public void close() {
-            for (Fd fd : descriptors) {
-                fd.close();
+            for (int i = 0; i < descriptors.size(); i++) { // an iterator would need memory
+                descriptors.get(i).close();
             }
         }
     }
