@@ -442,8 +442,8 @@
   Options:
     :segment-id  needed
     :node        the exporting node; default: the controller's own
-    :perm        :read, :write or :rdwr; default :rdwr. :none (0) is legal too: every
-                 listed node gets it, and nothing can be mapped with it
+    :perm        :read, :write or :rdwr; default :rdwr. :none (0) is legal too: whoever
+                 could have one of the others gets it, and nothing can be mapped with it
     :timeout-ms  how long to wait for the exporter's answer, which takes microseconds unless
                  it is stopped; default 5000
     :barrier     whether to initialise a barrier at once, so that put! and get! work as they
@@ -454,6 +454,7 @@
   timeout), :rsm/ctlr-not-present (another node over loopback),
   :rsm/remote-node-unreachable, :rsm/insufficient-resources, :rsm/seg-not-published,
   :rsm/bad-driver-version, :rsm/seg-not-published-to-node, :rsm/perm-denied (not granted),
+  :rsm/insufficient-resources (the exporter's, or this user has its share of its importers),
   :rsm/conn-aborted (the exporter broke off or breaks the protocol), :rsm/timeout,
   :rsm/interrupted.
   rsm_memseg_import_connect(3RSM)."

@@ -376,7 +376,7 @@ static int import_connect(uint32_t node, uint32_t segid, uint32_t perm, const ch
     setsockopt(im.sock, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     if (connect(im.sock, (struct sockaddr *)&to, address(&to, node, segid)))
         return errno == EAGAIN ? fail(RSM_TIMEOUT, "the backlog is full") : fail(RSM_SEG_NOT_PUBLISHED, "nobody is listening");
-    if (!tell(im.sock, &c, sizeof c, NULL, 0))
+    if (!tell(im.sock, &c, sizeof c, NULL, 0) && errno != EPIPE) /* EPIPE: it may have answered already */
         return fail(RSM_CONN_ABORTED, "closed before CONNECT");
     ssize_t n = receive(im.sock, &im.answer, sizeof im.answer, fds, &count);
     if (n < 0 && errno == EAGAIN)
@@ -711,7 +711,8 @@ static int judge(struct peer *p, const struct connect_msg *c, ssize_t n, int des
     memcpy(p->controller, c->controller, sizeof c->controller);
     if (c->node != ex.node && (ex.list || strcmp(p->controller, ex.controller)))
         return RSM_SEG_NOT_PUBLISHED_TO_NODE;
-    if (c->perm & ~(READ | WRITE) || c->perm & ~allowed(p->sock, &p->uid))
+    uint32_t granted = allowed(p->sock, &p->uid) & (READ | WRITE);
+    if (c->perm & ~granted || !granted) /* permission 0 is for those who could have more */
         return RSM_PERM_DENIED;
     p->node = c->node;
     p->perm = c->perm;

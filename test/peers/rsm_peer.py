@@ -78,6 +78,10 @@ rsm_peer.py export <node> <segid> <size> <acl> [<controller>] [--order little|bi
     garbage       random bytes, half of the time behind a good header (--seed)
     silent        none at all                            close           none, and closes
     drip          a good one after --seconds             notice          a good one, then a notice of type 99 with descriptors
+    notices       a good one, then notices of type 99 without end
+  with a descriptor whose last close takes a day:
+    slow-refusal  with a refusal                         slow-extra      as a fifth descriptor of a good answer
+    slow-notice   with a notice after a good answer      slow-unread     behind a refusal, where it is not read
 
 rsm_peer.py present <name> ...
     binds rsmapi-node/<name> for each name, as an open controller does: shm0/5/0123456789abcdef
@@ -92,7 +96,14 @@ rsm_peer.py attack <node> <segid> <kind> [<n>] [--seed <n>] [--seconds <s>]
     wrong-version 2, 0, and 2 in a message of 80 bytes   wrong-id        another segment id
     wrong-magic   RSM9                                   bad-perm        0 (legal), 0100, 0700, 0601, 01000600
     talk-after    a good CONNECT, and when that is answered 16 bytes more; two lines
+    slow <n>      n good CONNECTs, each with a descriptor whose last close takes a day
+  The following keep their connections until the end of input. hold and unread take the permission from --perm (0400).
+    hold <n>      n good CONNECTs, one after the other; one line for each, then: holding
+    burst <n>     the same at once
+    unread <n>    n good CONNECTs, whose answers are not read; holding. Each line of input is then answered by how many answers are
+                  there: answers <count>
 """
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -101,6 +112,7 @@ import os
 import random
 import resource
 import select
+import signal
 import socket
 import struct
 import sys
@@ -177,6 +189,26 @@ def timeouts(sock, seconds):
     value = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+
+
+servers = []  # of slow_descriptor, for as long as this process lives
+
+
+def slow_descriptor():
+    """A TCP socket with much to send to one who does not read: who closes it last waits for that, as long as it says."""
+    server = socket.socket()
+    server.bind(("127.0.0.1", 0))
+    server.listen(1)
+    client = socket.socket()
+    client.connect(server.getsockname())
+    servers.extend([server, server.accept()])
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 100000))
+    client.setblocking(False)
+    try:
+        while True:
+            client.send(bytes(1 << 16))
+    except BlockingIOError:
+        return client.detach()
 
 
 # ---------------------------------------------------------------- memory files
@@ -377,8 +409,11 @@ class Importer:
             timeouts(self.sock, timeout)
             try:
                 self.sock.connect(address(node, segid))
-                send(self.sock, encode(CONNECT, CONNECT_BODY, node if my_node is None else my_node, segid, perm, 0,
-                                       controller.encode("ascii")))
+                try:
+                    send(self.sock, encode(CONNECT, CONNECT_BODY, node if my_node is None else my_node, segid, perm, 0,
+                                           controller.encode("ascii")))
+                except BrokenPipeError:
+                    pass  # it has answered already
                 message, fds = receive(self.sock)
             except BlockingIOError:
                 raise RsmError(42, "the exporter does not answer")
@@ -582,6 +617,17 @@ def credentials(sock):
             raise OSError(ctypes.get_errno(), "getsockopt(SO_PEERGROUPS)")
 
 
+@contextlib.contextmanager
+def stopped(sock):
+    """The process at the other end, which must not be the last but one to close what it gets."""
+    pid, = struct.unpack_from("i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 class Peer:
     """A connection to an importer; perm and its counter of events are None until it has been let in."""
 
@@ -773,7 +819,8 @@ class Exporter:
         if perm & ~(READ | WRITE):
             return 27
         shift = 0 if peer.uid == os.geteuid() else 3 if os.getegid() in groups else 6
-        if peer.uid != 0 and perm & ~(mode << shift):
+        granted = mode << shift & (READ | WRITE)
+        if peer.uid != 0 and (perm & ~granted or not granted):
             return 27
         peer.perm = perm
         return 0
@@ -793,8 +840,10 @@ class Exporter:
     def _tell(self, peer, message, fds=()):
         try:
             send(peer.sock, message, fds)
-        except OSError:  # gone, or does not read
+            return True
+        except OSError:  # gone, does not read, or takes no descriptors
             self.drop(peer)
+            return False
 
 
 # ---------------------------------------------------------------- exporters that do not keep to the protocol
@@ -937,14 +986,46 @@ class EvilExporter(Exporter):
         self._tell(peer, answer, fds)
         self._tell(peer, HEADER.pack(MAGIC, VERSION, 99, 48) + bytes(36), self.extra)
 
+    def do_notices(self, peer, answer, fds):
+        peer.sock.setblocking(True)
+        self._tell(peer, answer, fds)
+        while self._tell(peer, HEADER.pack(MAGIC, VERSION, 99, 48) + bytes(36)):
+            pass
+
+    def _tell_slowly(self, peer, message, fds=()):
+        slow = slow_descriptor()
+        with stopped(peer.sock):
+            if self._tell(peer, message, [*fds, slow]):
+                os.close(slow)
+
+    def _refusal(self):
+        return encode(ANSWER, ANSWER_BODY, 27, 0, 0, 0, LITTLE, PAGE, 0, 0)
+
+    def do_slow_refusal(self, peer, answer, fds):
+        self._tell_slowly(peer, self._refusal())
+
+    def do_slow_extra(self, peer, answer, fds):
+        self._tell_slowly(peer, self.answer(peer, count=len(fds) + 1), fds)
+
+    def do_slow_notice(self, peer, answer, fds):
+        self._tell(peer, answer, fds)
+        self._tell_slowly(peer, HEADER.pack(MAGIC, VERSION, 99, 48) + bytes(36))
+
+    def do_slow_unread(self, peer, answer, fds):
+        with stopped(peer.sock):
+            slow = slow_descriptor()
+            self._tell(peer, self._refusal())
+            if self._tell(peer, HEADER.pack(MAGIC, VERSION, 99, 48) + bytes(36), [slow]):
+                os.close(slow)
+
 
 # ---------------------------------------------------------------- importers that do not keep to the protocol
 
 class Attack:
     """Opens connections, says something wrong on each, and reports how the exporter takes it."""
 
-    def __init__(self, node, segid, count, seed, seconds):
-        self.node, self.segid, self.count, self.seconds = node, segid, count, seconds
+    def __init__(self, node, segid, count, seed, seconds, perm):
+        self.node, self.segid, self.count, self.seconds, self.perm = node, segid, count, seconds, perm
         self.random = random.Random(seed)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -970,6 +1051,10 @@ class Attack:
             "zero-length": lambda: [b""],
             "talk-after": lambda: [good],
             "bad-perm": lambda: [self.connect_message(perm=p) for p in perms],
+            "slow": lambda: [good] * self.count,
+            "hold": lambda: [self.connect_message(perm=self.perm)] * self.count,
+            "burst": lambda: [self.connect_message(perm=self.perm)] * self.count,
+            "unread": lambda: [self.connect_message(perm=self.perm)] * self.count,
         }[kind]()
 
     def run(self, kind):
@@ -979,17 +1064,37 @@ class Attack:
             raise RsmError(117, f"no attack is called {kind}")
         null = os.open("/dev/null", os.O_RDONLY)
         fds = [null] * 10 if kind == "with-fds" else []
-        socks = [self.open(message, fds) for message in messages]
+        if kind == "hold":
+            say("connected", self.count)
+            socks = []
+            for message in messages:
+                socks.append(self.open(message, fds))
+                say(self.outcome(socks[-1], time.monotonic() + self.seconds))
+            say("holding")
+            sys.stdin.read()
+            return
+        socks = [self.open(message, fds, slow=kind == "slow") for message in messages]
         say("connected", sum(isinstance(s, socket.socket) for s in socks))
+        if kind == "unread":
+            say("holding")
+            for _ in sys.stdin:
+                poll = select.poll()
+                for s in socks:
+                    poll.register(s, select.POLLIN)
+                say("answers", len(poll.poll(0)))
+            return
         end = time.monotonic() + self.seconds
         for s in socks:
             say(self.outcome(s, end) if isinstance(s, socket.socket) else f"refused {s}")
         if kind == "talk-after":
             self.say_on(socks[0], bytes(16))
             say(self.outcome(socks[0], end))
+        if kind == "burst":
+            say("holding")
+            sys.stdin.read()
         say("done")
 
-    def open(self, message, fds):
+    def open(self, message, fds, slow=False):
         """A connection on which the message has been sent, or the errno's name."""
         try:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -997,14 +1102,23 @@ class Attack:
             sock.connect(address(self.node, self.segid))
         except OSError as e:
             return errno.errorcode[e.errno]
-        if message is not None:
-            self.say_on(sock, message, fds)
+        fds = [slow_descriptor()] if slow else fds
+        try:
+            with stopped(sock) if slow else contextlib.nullcontext():
+                if message is not None:
+                    self.say_on(sock, message, fds)
+                if slow:
+                    os.close(*fds)
+        except PermissionError as e:  # it takes no descriptors
+            return errno.errorcode[e.errno]
         return sock
 
     @staticmethod
     def say_on(sock, message, fds=()):
         try:
             send(sock, message, fds)
+        except PermissionError:
+            raise
         except OSError:
             pass  # closed already: outcome tells
 
@@ -1326,12 +1440,12 @@ def present_main(*names):
     sys.stdin.read()
 
 
-def attack_main(node, segid, kind, count="1", seed=0, seconds=5.0):
-    Attack(number(node), int(segid, 16), number(count), seed, seconds).run(kind)
+def attack_main(node, segid, kind, count="1", seed=0, seconds=5.0, perm=READ):
+    Attack(number(node), int(segid, 16), number(count), seed, seconds, perm).run(kind)
 
 
 def main(argv):
-    options, args, kinds = {}, [], {"--evil": str, "--seed": int, "--seconds": float, "--order": str}
+    options, args, kinds = {}, [], {"--evil": str, "--seed": int, "--seconds": float, "--order": str, "--perm": octal}
     words = iter(argv)
     try:
         for word in words:

@@ -356,13 +356,14 @@ public final class Controller implements AutoCloseable {
      *
      * @param node        the exporting node; the local one is {@link #nodeId()}
      * @param segmentId   any 32-bit id
-     * @param permission  0400, 0200 or 0600; or 0, which every access list grants to a node that it names and with which nothing
-     *                    can be mapped
+     * @param permission  0400, 0200 or 0600; or 0, which is granted to those who could have one of the others, and with which
+     *                    nothing can be mapped
      * @param timeout     how long to wait for the exporter's answer; an exporter answers in microseconds unless it is stopped
      * @throws RsmException in this order: CTLR_NOT_PRESENT (released), PERM_DENIED (a permission that is none), BAD_SEGID (not
      *     32 bits), CTLR_NOT_PRESENT (another node over loopback), REMOTE_NODE_UNREACHABLE, INSUFFICIENT_RESOURCES,
-     *     SEG_NOT_PUBLISHED, BAD_DRIVER_VERSION, SEG_NOT_PUBLISHED_TO_NODE, PERM_DENIED (not granted), CONN_ABORTED (the exporter
-     *     broke off or breaks the protocol), TIMEOUT, INTERRUPTED
+     *     SEG_NOT_PUBLISHED, BAD_DRIVER_VERSION, SEG_NOT_PUBLISHED_TO_NODE, PERM_DENIED (not granted), INSUFFICIENT_RESOURCES (the
+     *     exporter's, or this user has its share of its importers), CONN_ABORTED (the exporter broke off or breaks the protocol),
+     *     TIMEOUT, INTERRUPTED
      */
     public ImportSegment importConnect(int node, long segmentId, int permission, Duration timeout) {
         return ImportSegment.connect(this, live("import-connect"), node, segmentId, permission, timeout);

@@ -30,12 +30,15 @@
     (bit-shift-left (bit-and 7 (bit-shift-right bits (long shift))) 6)))
 
 (defn- denied?
-  "Whether an exporter refuses an importing process a permission. Root is refused nothing."
+  "Whether an exporter refuses an importing process a permission: also none at all, if it
+  could have no other. Root is refused nothing."
   [state ex node perm]
-  (let [process #(get-in state [:processes %])
-        importer (process (:process state))]
+  (let [process  #(get-in state [:processes %])
+        importer (process (:process state))
+        possible (long (granted (granted-bits ex node) (process (:process ex)) importer))]
     (and (not (:privileged? importer))
-         (args/lacks? (granted (granted-bits ex node) (process (:process ex)) importer) perm))))
+         (or (args/lacks? possible perm)
+             (zero? (bit-and 0600 possible))))))
 
 (defn- another-interconnect?
   "Whether a segment is exported over a controller from which there is no way to this

@@ -4,7 +4,10 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicIntegerFieldUpdater;
+import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Supplier;
 import org.rsmapi.ExportSegment;
 import org.rsmapi.RsmError;
@@ -14,6 +17,7 @@ import org.rsmapi.spi.ExportedMemory;
 import org.rsmapi.sys.Fd;
 import org.rsmapi.sys.MemFd;
 import org.rsmapi.sys.OsError;
+import org.rsmapi.sys.Stack;
 import org.rsmapi.sys.Vm;
 
 /**
@@ -38,6 +42,13 @@ final class Backing {
     private static final AtomicIntegerFieldUpdater<Backing> GIVEN_BACK =
         AtomicIntegerFieldUpdater.newUpdater(Backing.class, "givenBack");
 
+    /**
+     * Guards all that changes, and the publications. It is held while the memory moves, which takes seconds for many gigabytes. The
+     * service thread therefore never waits for it: see {@link #tryLock()}.
+     */
+    private final ReentrantLock lock = new ReentrantLock();
+    /** What to do when the lock is free. */
+    private final Queue<Runnable> postponed = new ConcurrentLinkedQueue<>();
     private final long length;
     /** The address range that was allocated here, whether or not the memory is still there. */
     private final long allocated;
@@ -138,18 +149,60 @@ final class Backing {
         return null;
     }
 
-    private synchronized void join(int flags) {
-        int before = wants;
-        wants |= flags & WANTS;
-        try {
-            if (wants != before && file != null) {
-                furnish();
-            }
-        } catch (RuntimeException | Error e) {
-            wants = before;
-            throw e;
+    void lock() {
+        Stack.lock(lock);
+    }
+
+    /** For the service thread. What cannot be done because the lock is taken is given to {@link #whenFree}. */
+    boolean tryLock() {
+        return lock.tryLock();
+    }
+
+    void unlock() {
+        lock.unlock();
+        if (!lock.isHeldByCurrentThread()) {
+            runPostponed();
         }
-        users++;
+    }
+
+    /**
+     * Has something done, by any thread, when the lock may be free. It must be short, and not need the lock.
+     */
+    void whenFree(Runnable action) {
+        postponed.add(action);
+        if (!lock.isLocked()) {
+            runPostponed(); // the one who had the lock may not have seen it
+        }
+    }
+
+    private void runPostponed() {
+        Runnable action;
+        while ((action = postponed.poll()) != null) {
+            try {
+                action.run();
+            } catch (OsError e) {
+                continue; // what the thread that holds the lock does has not failed
+            }
+        }
+    }
+
+    private void join(int flags) {
+        lock();
+        try {
+            int before = wants;
+            wants |= flags & WANTS;
+            try {
+                if (wants != before && file != null) {
+                    furnish();
+                }
+            } catch (RuntimeException | Error e) {
+                wants = before;
+                throw e;
+            }
+            users++;
+        } finally {
+            unlock();
+        }
     }
 
     /** Makes the shared memory what the segments want it to be. */
@@ -170,19 +223,22 @@ final class Backing {
         return address;
     }
 
-    /** Whether the whole memory can be handed out: not while a move that failed half-way waits to be done again. */
-    synchronized boolean isWhole() {
+    /**
+     * Whether the whole memory can be handed out: not while a move that failed half-way waits to be done again. With the lock held,
+     * as for the two that follow.
+     */
+    boolean isWhole() {
         return file != null && !moving;
     }
 
     /** The file, for an importer that may write. */
-    synchronized Fd fileForWriting() {
+    Fd fileForWriting() {
         handedOut = true;
         return file;
     }
 
     /** The file, for an importer that may only read. */
-    synchronized Fd fileForReading() {
+    Fd fileForReading() {
         if (readOnly == null) {
             readOnly = MemFd.reopenReadOnly(file);
         }
@@ -191,22 +247,27 @@ final class Backing {
     }
 
     /** Publishes the memory, after a move back to a file if the last publication's end has made it private. */
-    synchronized Publication publish(ExportedMemory.Gate gate, Supplier<Publication> opening) {
-        if (moving) {
-            moveToPrivatePages(); // the rest of what failed before
-            closeFile();
-        }
-        if (file == null) {
-            try {
-                gate.shut();
-                share();
-            } finally {
-                gate.open();
+    Publication publish(ExportedMemory.Gate gate, Supplier<Publication> opening) {
+        lock();
+        try {
+            if (moving) {
+                moveToPrivatePages(); // the rest of what failed before
+                closeFile();
             }
+            if (file == null) {
+                try {
+                    gate.shut();
+                    share();
+                } finally {
+                    gate.open();
+                }
+            }
+            Publication publication = opening.get();
+            publications.add(publication);
+            return publication;
+        } finally {
+            unlock();
         }
-        Publication publication = opening.get();
-        publications.add(publication);
-        return publication;
     }
 
     /**
@@ -217,21 +278,26 @@ final class Backing {
      * @throws OsError if there is not enough memory to move to; what was not moved is still seen by importers, and the call can
      *                 be made again
      */
-    synchronized void leave(Publication publication, boolean livesOn) {
-        if (handedOut && file != null) {
-            for (Publication other : publications) {
-                other.dropImporters();
+    void leave(Publication publication, boolean livesOn) {
+        lock();
+        try {
+            if (handedOut && file != null) {
+                for (Publication other : publications) {
+                    other.dropImporters();
+                }
+                if (livesOn || adopted || users > 1) {
+                    moveToPrivatePages();
+                } else {
+                    MemFd.punch(file, 0, length);
+                }
+                closeFile();
             }
-            if (livesOn || adopted || users > 1) {
-                moveToPrivatePages();
-            } else {
-                MemFd.punch(file, 0, length);
+            publications.remove(publication);
+            if (file == null && !publications.isEmpty()) {
+                share();
             }
-            closeFile();
-        }
-        publications.remove(publication);
-        if (file == null && !publications.isEmpty()) {
-            share();
+        } finally {
+            unlock();
         }
     }
 
@@ -262,7 +328,8 @@ final class Backing {
      */
     void rebind(String op, long next, Object nextOwner) {
         synchronized (ADOPTED) {
-            synchronized (this) {
+            lock();
+            try {
                 if (over(op, next, length) != null) {
                     throw RsmException.of(RsmError.BAD_ADDR, op).with("address", next).with("length", length)
                         .hint("another segment is exported over this memory: a published segment cannot go there");
@@ -283,6 +350,8 @@ final class Backing {
                 address = next;
                 adopted = true;
                 owner = nextOwner;
+            } finally {
+                unlock();
             }
         }
     }
@@ -367,7 +436,8 @@ final class Backing {
     /** Ends one segment's use. Its publication has ended before. */
     void release() {
         synchronized (ADOPTED) {
-            synchronized (this) {
+            lock();
+            try {
                 if (users == 1) {
                     end(); // may fail for want of memory, and is then done again
                     if (adopted) {
@@ -375,6 +445,8 @@ final class Backing {
                     }
                 }
                 users--;
+            } finally {
+                unlock();
             }
         }
     }

@@ -29,6 +29,10 @@ final class Failures {
             return of(RsmError.INSUFFICIENT_RESOURCES, op, e)
                 .hint("this process has too many open descriptors; see ulimit -n");
         }
+        if (e.is(Errno.ETOOMANYREFS)) {
+            return of(RsmError.INSUFFICIENT_RESOURCES, op, e)
+                .hint("this user has too many descriptors in messages that were not read yet; see ulimit -n");
+        }
         if (e.is(Errno.ENFILE, Errno.ENOBUFS, Errno.EAGAIN)) {
             return of(RsmError.INSUFFICIENT_RESOURCES, op, e).hint("the whole system has run out of descriptors or buffers");
         }

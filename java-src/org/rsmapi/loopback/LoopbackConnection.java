@@ -13,9 +13,11 @@ import org.rsmapi.RsmException;
 import org.rsmapi.spi.Connection;
 import org.rsmapi.spi.Interconnect.AbortListener;
 import org.rsmapi.spi.Signals;
+import org.rsmapi.sys.Closer;
 import org.rsmapi.sys.Errno;
 import org.rsmapi.sys.EventFd;
 import org.rsmapi.sys.Fd;
+import org.rsmapi.sys.Identity;
 import org.rsmapi.sys.MemFd;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Sockets;
@@ -28,6 +30,11 @@ final class LoopbackConnection implements Connection {
     private static final int ATTEMPTS = 2;
     private static final int EVENT_COUNTERS = 2;
     private static final long BUSY_NANOS = 500_000;
+    /** Descriptors of one exporter's user that may wait to be closed before no more are taken from that user. */
+    private static final int MAX_CLOSING = 64;
+    /** Notices of unknown type that an exporter may send, and how long it takes until it may send one more. */
+    private static final int NOTICES = 16;
+    private static final long NOTICE_NANOS = 10_000_000_000L;
     /** Below this address nothing is mapped: the JVM relies on faults there to find null references. */
     private static final long LOWEST = 1L << 20;
 
@@ -51,6 +58,9 @@ final class LoopbackConnection implements Connection {
     private final long token;
     private final AbortListener listener;
     private Reactor.Registration registration;
+    /** Notices that were of no use, less those that are forgotten by now, and when one was forgotten last. */
+    private int notices;
+    private long forgottenAt = System.nanoTime();
     private boolean over;
     private boolean closed;
 
@@ -99,32 +109,47 @@ final class LoopbackConnection implements Connection {
     /** One attempt; null if the exporter went away before it answered. */
     private static LoopbackConnection attempt(Wire.Connect wish, int node, long deadline, AbortListener listener) {
         Fd socket = reach(wish, node, deadline);
+        int exporter = Identity.uid();
         try {
-            Sockets.Message message = null;
-            if (Sockets.send(socket, wish.encode())) {
-                message = answer(socket, wish, node, deadline);
+            exporter = Sockets.peer(socket).uid();
+            if (Closer.waiting(exporter) > MAX_CLOSING) {
+                throw failure(RsmError.INSUFFICIENT_RESOURCES, wish, node).with("exporter-uid", exporter)
+                    .hint("that user's exporters have sent descriptors that cannot be closed");
             }
-            if (message == null) {
-                socket.close();
-                return null;
-            }
-            try (Sockets.Message received = message) { // one without bytes can still bring descriptors
-                if (received.data().length == 0) {
-                    socket.close();
+            try (Sockets.Message message = ask(socket, wish, node, deadline)) {
+                if (message == null || message.data().length == 0) { // also one without bytes can bring descriptors
+                    Sockets.end(socket, exporter);
                     return null;
                 }
-                return accept(socket, received, wish, node, listener);
+                LoopbackConnection connection = accept(socket, exporter, message, wish, node, listener);
+                Sockets.refuseDescriptors(socket);
+                return connection;
             }
         } catch (OsError e) {
-            socket.close();
+            Sockets.end(socket, exporter);
             if (e.is(Errno.EPIPE, Errno.ECONNRESET)) {
                 return null;
             }
             throw e;
         } catch (RuntimeException | Error e) {
-            socket.close();
+            Sockets.end(socket, exporter);
             throw e;
         }
+    }
+
+    private static Sockets.Message ask(Fd socket, Wire.Connect wish, int node, long deadline) {
+        try {
+            if (!Sockets.send(socket, wish.encode())) {
+                return null;
+            }
+        } catch (OsError e) {
+            if (!e.is(Errno.EPIPE, Errno.ECONNRESET)) {
+                throw e;
+            }
+            // An exporter that has too many importers answers before it is asked, and ends the connection.
+            return Sockets.receive(socket, Wire.MAX_BYTES, Wire.MAX_DESCRIPTORS);
+        }
+        return answer(socket, wish, node, deadline);
     }
 
     private static Fd reach(Wire.Connect wish, int node, long deadline) {
@@ -161,7 +186,7 @@ final class LoopbackConnection implements Connection {
         }
     }
 
-    private static LoopbackConnection accept(Fd socket, Sockets.Message message, Wire.Connect wish, int node,
+    private static LoopbackConnection accept(Fd socket, int exporter, Sockets.Message message, Wire.Connect wish, int node,
             AbortListener listener) {
         Wire.Header header = Wire.header(message.data());
         if (header == null || header.type() != Wire.ANSWER) {
@@ -191,13 +216,13 @@ final class LoopbackConnection implements Connection {
             if (!state.wellFormed()) {
                 throw malformed(wish, node, "the state page is not one");
             }
-            int exporterUid = Sockets.peer(socket).uid();
             for (int i = 0; i < EVENT_COUNTERS; i++) {
                 counters.add(EventFd.received(descriptors.remove(stateAt + 1)));
             }
+            descriptors.remove(stateAt).close(); // at once: it is a small memory file, which was checked
             memory = wish.wantsMemory() ? descriptors.remove(0) : null;
             LoopbackConnection connection = new LoopbackConnection(socket, memory, state, counters.get(0), counters.get(1), answer,
-                exporterUid, wish.token(), listener);
+                exporter, wish.token(), listener);
             LOCAL.put(wish.token(), connection);
             return connection;
         } catch (RuntimeException | Error e) {
@@ -229,7 +254,7 @@ final class LoopbackConnection implements Connection {
         }
         String objection = wish.wantsMemory() ? MemFd.objection(descriptors.get(0), pages, wish.wantsToWrite()) : null;
         if (objection == null) {
-            objection = MemFd.objection(descriptors.get(state), Vm.pageSize(), false);
+            objection = StatePage.objection(descriptors.get(state));
         }
         for (int i = 1; objection == null && i <= EVENT_COUNTERS; i++) {
             objection = EventFd.objection(descriptors.get(state + i));
@@ -271,6 +296,7 @@ final class LoopbackConnection implements Connection {
                 } catch (RuntimeException | Error e) {
                     end();
                     closed = true;
+                    closeMemory();
                     events.close();
                     LOCAL.remove(token);
                     throw e;
@@ -280,13 +306,13 @@ final class LoopbackConnection implements Connection {
     }
 
     /** The exporter has something to say, or is gone. */
-    private void ready() {
+    private void ready(Reactor.Registration self) {
         String reason = null;
         synchronized (this) {
             if (over) {
                 return;
             }
-            try (Sockets.Message message = Sockets.receive(socket, Wire.MAX_BYTES, Wire.MAX_DESCRIPTORS)) {
+            try (Sockets.Message message = Sockets.receive(socket, Wire.MAX_BYTES, 0)) {
                 if (message != null) {
                     reason = reason(message);
                 }
@@ -299,7 +325,10 @@ final class LoopbackConnection implements Connection {
         }
     }
 
-    private static String reason(Sockets.Message message) {
+    private String reason(Sockets.Message message) {
+        if (message.descriptorsLost()) {
+            return "protocol-error";
+        }
         if (message.data().length == 0) {
             return "exporter-gone";
         }
@@ -308,12 +337,21 @@ final class LoopbackConnection implements Connection {
             return "protocol-error";
         }
         if (header.type() != Wire.REVOKED) {
-            return null; // a notice of a later version
+            return mayNotify() ? null : "protocol-error"; // a notice of a later version
         }
         if (!header.is(Wire.REVOKED, Wire.REVOKED_BYTES, message.data())) {
             return "protocol-error";
         }
         return Wire.Revoked.decode(message.data()).reason() == Wire.REASON_DESTROYED ? "destroyed" : "unpublished";
+    }
+
+    /** Whether the exporter may send one more notice that this version does not know. Each costs time of the service thread. */
+    private boolean mayNotify() {
+        long now = System.nanoTime();
+        long forgotten = Math.min(notices, (now - forgottenAt) / NOTICE_NANOS);
+        notices -= (int) forgotten;
+        forgottenAt = notices == 0 ? now : forgottenAt + forgotten * NOTICE_NANOS;
+        return ++notices <= NOTICES;
     }
 
     /** Tells a connection of this process that it is aborted, without waiting for the notice to arrive. */
@@ -340,20 +378,27 @@ final class LoopbackConnection implements Connection {
         listener.aborted(reason);
         LOCAL.remove(token);
         events.end();
+        synchronized (this) {
+            closeMemory(); // now that it is not mapped any more
+        }
     }
 
-    /** Lets go of everything but the events. Called once, with the monitor held. */
+    /** Lets go of everything but the memory and the events. Called once, with the monitor held. */
     private void end() {
         over = true;
         if (registration != null) {
             registration.remove();
         }
-        socket.close();
-        if (memory != null) {
-            memory.close();
-        }
+        Sockets.end(socket, exporterUid);
         state.close();
         theirs.close();
+    }
+
+    /** With the monitor held. Idempotent. */
+    private void closeMemory() {
+        if (memory != null) {
+            Closer.closeMemory(memory);
+        }
     }
 
     @Override
@@ -454,6 +499,7 @@ final class LoopbackConnection implements Connection {
             if (!over) {
                 end();
             }
+            closeMemory();
             events.close();
         }
         LOCAL.remove(token);

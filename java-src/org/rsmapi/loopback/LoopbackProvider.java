@@ -31,6 +31,9 @@ public final class LoopbackProvider implements InterconnectProvider {
             throw RsmException.of(RsmError.CTLR_NOT_PRESENT, "get-controller").with("controller", type)
                 .with("platform", OS + " " + ARCHITECTURE).hint("this interconnect needs Linux on x86-64 or aarch64");
         }
+        if (ours) {
+            Limits.configure(OP);
+        }
         if (type.equals("loopback")) {
             int here = configuredNode(OP);
             if (node != -1 && node != here) {

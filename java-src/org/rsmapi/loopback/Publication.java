@@ -3,10 +3,13 @@ package org.rsmapi.loopback;
 import java.nio.ByteOrder;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import org.rsmapi.RsmError;
 import org.rsmapi.spi.AccessPolicy;
+import org.rsmapi.sys.Closer;
 import org.rsmapi.sys.Errno;
 import org.rsmapi.sys.EventFd;
 import org.rsmapi.sys.Fd;
@@ -19,7 +22,8 @@ import org.rsmapi.sys.Vm;
 /**
  * One publication of a segment: the name it listens under, the state page, and the importers that are connected.
  *
- * <p>The backing's monitor guards everything here, because the memory must not move while it is being handed out.
+ * <p>The backing's lock guards everything here, because the memory must not move while it is being handed out. The service thread
+ * does not wait for it: what it cannot do now is done when the lock is free.
  */
 final class Publication {
     private static final int BACKLOG = 128;
@@ -29,6 +33,9 @@ final class Publication {
     private static final long SILENCE_MILLIS = 2_000;
     /** How long to stop accepting when descriptors have run out, instead of being woken for the same connection for ever. */
     private static final long PAUSE_MILLIS = 50;
+    /** How often to try again to answer importers whose user has too many unread answers, and for how long. */
+    private static final long RETRY_MILLIS = 2;
+    private static final long PATIENCE_NANOS = 3_000_000_000L;
 
     private final Backing backing;
     private final Events events;
@@ -41,8 +48,14 @@ final class Publication {
     private final Fd stateForReading;
     private final StatePage state;
     private final Reactor.Registration registration;
+    /** Those that have not said yet what they want, in the order in which they came. */
     private final ArrayDeque<Importer> silent = new ArrayDeque<>();
+    /** Those that have, and have to wait for their answer. */
+    private final ArrayDeque<Importer> patient = new ArrayDeque<>();
     private final Set<Importer> importers = ConcurrentHashMap.newKeySet();
+    /** Whether the timer for the silent, and that for the patient, is running. */
+    private boolean silenceTimed;
+    private boolean patienceTimed;
     private AccessPolicy access;
     private long generation;
     private boolean over;
@@ -108,40 +121,50 @@ final class Publication {
     }
 
     void setAccess(AccessPolicy next) {
-        synchronized (backing) {
+        backing.lock();
+        try {
             access = next;
+        } finally {
+            backing.unlock();
         }
     }
 
     /** The present generation; that of an ended publication is the one for the next to start with. */
     long generation() {
-        synchronized (backing) {
+        backing.lock();
+        try {
             return generation;
+        } finally {
+            backing.unlock();
         }
     }
 
     /** Ends the publication: no new importers, and those there are have been told. The memory is the backing's business. */
     void end(int reason) {
-        synchronized (backing) {
+        backing.lock();
+        try {
             if (over) {
                 return;
             }
             over = true;
             registration.remove();
-            listener.close();
+            Sockets.endListener(listener);
             generation++;
             state.revoke(generation);
             abortImporters(reason);
+            silent.addAll(patient);
             while (!silent.isEmpty()) {
                 silent.peek().drop();
             }
             state.close();
             stateForReading.close();
+        } finally {
+            backing.unlock();
         }
         Reactor.release(false);
     }
 
-    /** Ends all connections, because the memory is going to move; the publication stands. With the backing's monitor held. */
+    /** Ends all connections, because the memory is going to move; the publication stands. With the backing's lock held. */
     void dropImporters() {
         if (over) {
             return;
@@ -160,40 +183,147 @@ final class Publication {
         }
     }
 
-    private void accept() {
-        synchronized (backing) {
-            try {
-                for (int i = 0; i < ACCEPTS_AT_ONCE && !over; i++) {
-                    Fd fd = Sockets.accept(listener);
-                    if (fd == null) {
-                        return;
-                    }
-                    admit(fd);
-                }
-            } catch (OsError e) {
-                if (e.is(Errno.EMFILE, Errno.ENFILE, Errno.ENOMEM, Errno.ENOBUFS)) {
-                    registration.pause(PAUSE_MILLIS);
-                } else {
-                    throw e;
-                }
+    /**
+     * Takes the lock for the service thread, or has it try again when the lock is free.
+     *
+     * @return whether it has the lock
+     */
+    private boolean enter(Reactor.Registration watched) {
+        if (backing.tryLock()) {
+            return true;
+        }
+        watched.pause();
+        backing.whenFree(watched::resume);
+        return false;
+    }
+
+    private boolean enter(Runnable timer) {
+        if (backing.tryLock()) {
+            return true;
+        }
+        backing.whenFree(() -> registration.later(0, timer));
+        return false;
+    }
+
+    private void accept(Reactor.Registration self) {
+        if (!enter(self)) {
+            return;
+        }
+        try {
+            if (Closer.waiting() > Limits.connections().all()) {
+                self.pause(PAUSE_MILLIS); // what else is accepted might only be more of that
+                return;
             }
+            for (int i = 0; i < ACCEPTS_AT_ONCE && !over; i++) {
+                Fd fd = Sockets.accept(listener);
+                if (fd == null) {
+                    return;
+                }
+                admit(fd);
+            }
+        } catch (OsError e) {
+            self.pause(PAUSE_MILLIS); // descriptors or memory, most likely
+        } finally {
+            backing.unlock();
         }
     }
 
     private void admit(Fd fd) {
-        Importer importer;
+        int uid;
         try {
-            importer = new Importer(fd);
+            uid = Sockets.peer(fd).uid();
         } catch (RuntimeException | Error e) {
             fd.close();
             throw e;
         }
-        importer.ready(); // mostly it has spoken already
-        if (importer.fd.isOpen() && silent.contains(importer)) {
+        if (!Quota.CONNECTIONS.take(uid)) {
+            refuse(fd, uid);
+            return;
+        }
+        Importer importer;
+        try {
+            importer = new Importer(fd);
+        } catch (RuntimeException | Error e) {
+            Sockets.endAccepted(fd, uid, () -> Quota.CONNECTIONS.give(uid));
+            throw e;
+        }
+        importer.ready(importer.watched); // mostly it has spoken already
+        if (silent.contains(importer)) {
             if (silent.size() > MAX_SILENT) {
+                oldestOfMost().drop();
+            }
+            watchSilence();
+        }
+    }
+
+    /** Answers without waiting for the question. */
+    private static void refuse(Fd fd, int uid) {
+        try {
+            Sockets.send(fd, Wire.Answer.refusal(RsmError.INSUFFICIENT_RESOURCES.code()).encode());
+        } catch (OsError e) {
+            return; // it is gone
+        } finally {
+            Sockets.end(fd, uid); // which reads the question: unread, it would look like a reset
+        }
+    }
+
+    /** The one that has been silent longest of those of the user who has most silent ones. */
+    private Importer oldestOfMost() {
+        Map<Integer, Integer> counts = new HashMap<>();
+        int most = 0;
+        for (Importer importer : silent) {
+            most = Math.max(most, counts.merge(importer.peer.uid(), 1, Integer::sum));
+        }
+        for (Importer importer : silent) {
+            if (counts.get(importer.peer.uid()) == most) {
+                return importer;
+            }
+        }
+        throw new IllegalStateException("none is silent");
+    }
+
+    private void watchSilence() {
+        if (!silenceTimed && !silent.isEmpty()) {
+            silenceTimed = true;
+            long left = silent.peek().silentUntil - System.nanoTime();
+            registration.later(Math.max(1, left / 1_000_000 + 1), this::dropSilent);
+        }
+    }
+
+    private void dropSilent() {
+        if (!enter(this::dropSilent)) {
+            return;
+        }
+        try {
+            silenceTimed = false;
+            while (!silent.isEmpty() && silent.peek().silentUntil - System.nanoTime() <= 0) {
                 silent.peek().drop();
             }
-            Reactor.later(SILENCE_MILLIS, importer::dropIfSilent);
+            watchSilence();
+        } finally {
+            backing.unlock();
+        }
+    }
+
+    private void watchPatience() {
+        if (!patienceTimed && !patient.isEmpty()) {
+            patienceTimed = true;
+            registration.later(RETRY_MILLIS, this::answerPatient);
+        }
+    }
+
+    private void answerPatient() {
+        if (!enter(this::answerPatient)) {
+            return;
+        }
+        try {
+            patienceTimed = false;
+            for (Importer importer : new ArrayList<>(patient)) {
+                importer.answerAgain();
+            }
+            watchPatience();
+        } finally {
+            backing.unlock();
         }
     }
 
@@ -202,6 +332,13 @@ final class Publication {
         private final Fd fd;
         private final Sockets.Peer peer;
         private final Reactor.Registration watched;
+        private final long silentUntil = System.nanoTime() + SILENCE_MILLIS * 1_000_000;
+        /** What it wants, if it has to wait for the answer, and for how long. */
+        private Wire.Connect wish;
+        private long patientUntil;
+        /** The answer, while it may not have been read. */
+        private Unread answer;
+        private boolean dropped;
         private long token;
         /** What is posted for it. Before it is one of the importers there is none. */
         private EventFd events;
@@ -218,12 +355,15 @@ final class Publication {
             }
         }
 
-        void ready() {
-            synchronized (backing) {
-                if (!fd.isOpen()) {
+        void ready(Reactor.Registration self) {
+            if (!enter(self)) {
+                return;
+            }
+            try {
+                if (dropped) {
                     return;
                 }
-                try (Sockets.Message message = Sockets.receive(fd, Wire.MAX_BYTES, Wire.MAX_DESCRIPTORS)) {
+                try (Sockets.Message message = Sockets.receive(fd, Wire.MAX_BYTES, 0)) {
                     if (message != null) {
                         hear(message);
                     }
@@ -231,24 +371,61 @@ final class Publication {
                     drop();
                     throw e;
                 }
+            } finally {
+                backing.unlock();
             }
         }
 
         private void hear(Sockets.Message message) {
             Wire.Header header = Wire.header(message.data());
-            if (!silent.contains(this) || header == null || header.type() != Wire.CONNECT) {
+            if (!silent.remove(this) || header == null || header.type() != Wire.CONNECT) {
                 drop(); // its end, or words out of turn
                 return;
             }
-            RsmError refusal = over ? RsmError.SEG_NOT_PUBLISHED : refusal(header, message);
+            RsmError refusal = refusal(header, message);
+            if (refusal == null) {
+                answer(Wire.Connect.decode(message.data()));
+            } else {
+                refuse(refusal);
+            }
+        }
+
+        /** Lets it in, or not, or has it wait for that. */
+        private void answer(Wire.Connect question) {
+            RsmError refusal = refusal(question);
             try {
-                if (refusal == null) {
-                    welcome(Wire.Connect.decode(message.data()));
+                if (refusal == null && !welcome(question)) {
+                    wish = question;
+                    patientUntil = System.nanoTime() + PATIENCE_NANOS;
+                    patient.add(this);
+                    watchPatience();
                     return;
                 }
             } catch (OsError e) {
+                if (answer != null) {
+                    answer.cancel(); // it was not sent
+                    answer = null;
+                }
                 refusal = RsmError.INSUFFICIENT_RESOURCES; // descriptors, most likely
             }
+            if (refusal != null) {
+                refuse(refusal);
+            }
+        }
+
+        void answerAgain() {
+            if (patientUntil - System.nanoTime() <= 0) {
+                refuse(RsmError.INSUFFICIENT_RESOURCES);
+                return;
+            }
+            Wire.Connect question = wish;
+            long until = patientUntil;
+            patient.remove(this);
+            answer(question);
+            patientUntil = until;
+        }
+
+        private void refuse(RsmError refusal) {
             tell(Wire.Answer.refusal(refusal.code()).encode());
             drop();
         }
@@ -257,15 +434,14 @@ final class Publication {
             if (header.version() != Wire.VERSION) {
                 return RsmError.BAD_DRIVER_VERSION;
             }
-            if (!header.is(Wire.CONNECT, Wire.CONNECT_BYTES, message.data()) || message.truncated()
-                    || !message.descriptors().isEmpty()) {
+            if (!header.is(Wire.CONNECT, Wire.CONNECT_BYTES, message.data()) || message.truncated()) {
                 return RsmError.BAD_ARGS_ERRORS;
             }
-            return refusal(Wire.Connect.decode(message.data()));
+            return null;
         }
 
         private RsmError refusal(Wire.Connect wish) {
-            if (wish.segmentId() != segmentId) {
+            if (over || wish.segmentId() != segmentId) {
                 return RsmError.SEG_NOT_PUBLISHED;
             }
             boolean remote = wish.node() != node;
@@ -282,26 +458,34 @@ final class Publication {
             return backing.isWhole() ? null : RsmError.INSUFFICIENT_MEM;
         }
 
-        /** One digit counts, as for files: the owner's, else the group's, else the others'. The superuser may do everything. */
+        /**
+         * One digit counts, as for files: the owner's, else the group's, else the others'. Who wants no permission has to have some
+         * nevertheless. The superuser may do everything.
+         */
         private boolean allows(int digits, int wanted) {
             if (peer.uid() == 0) {
                 return true;
             }
             int digit = peer.uid() == Identity.uid() ? digits >> 6 : peer.inGroup(Identity.gid()) ? digits >> 3 : digits;
-            return (wanted >> 6 & ~digit) == 0;
+            return wanted == 0 ? (digit & 6) != 0 : (wanted >> 6 & ~digit) == 0;
         }
 
-        private void welcome(Wire.Connect wish) {
+        /** Lets it in; false if its user has too many answers that are not read. */
+        private boolean welcome(Wire.Connect wish) {
+            answer = Unread.add(fd, peer.uid());
+            if (answer == null) {
+                return false;
+            }
             events = EventFd.ofEvents(0);
             Fd[] descriptors = descriptors(wish);
             Wire.Answer answer = new Wire.Answer(0, size, generation, wish.permission(), ByteOrder.nativeOrder(),
                 (int) Vm.pageSize(), descriptors.length, Identity.pid());
-            silent.remove(this);
             token = wish.token();
             importers.add(this); // before the importer can know
             if (!Sockets.send(fd, answer.encode(), descriptors)) {
                 drop();
             }
+            return true;
         }
 
         /** No more than the permission needs: what was not handed out cannot be misused. */
@@ -317,6 +501,9 @@ final class Publication {
         /** Sends a message if there is room; a peer that does not read misses it, and sees the end of the connection. */
         void tell(byte[] message) {
             try {
+                if (answer != null && answer.isRead()) {
+                    answer = null;
+                }
                 Sockets.send(fd, message);
             } catch (OsError e) {
                 if (!e.is(Errno.EPIPE, Errno.ECONNRESET)) {
@@ -325,24 +512,26 @@ final class Publication {
             }
         }
 
-        void dropIfSilent() {
-            synchronized (backing) {
-                if (silent.contains(this)) {
-                    drop();
-                }
-            }
-        }
-
         void drop() {
             silent.remove(this);
+            patient.remove(this);
             importers.remove(this);
-            if (fd.isOpen()) {
+            if (!dropped) {
+                dropped = true;
                 watched.remove();
-                fd.close();
+                if (answer != null && !answer.isRead()) {
+                    answer.end(this::closed);
+                } else {
+                    Sockets.endAccepted(fd, peer.uid(), this::closed);
+                }
             }
             if (events != null) {
                 events.close();
             }
+        }
+
+        private void closed() {
+            Quota.CONNECTIONS.give(peer.uid());
         }
     }
 }

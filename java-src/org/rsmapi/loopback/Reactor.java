@@ -7,7 +7,9 @@ import java.util.Map;
 import java.util.PriorityQueue;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.LockSupport;
 import org.rsmapi.mem.Reclaim;
+import org.rsmapi.sys.Closer;
 import org.rsmapi.sys.Epoll;
 import org.rsmapi.sys.EventFd;
 import org.rsmapi.sys.Fd;
@@ -21,54 +23,93 @@ import org.rsmapi.sys.Waiting;
  * and connection holds it by {@link #acquire()} and lets go by {@link #release}.
  */
 final class Reactor {
-    /** What watches a descriptor. Called by the reactor's thread; may be called once more after it was removed. */
+    /**
+     * What watches a descriptor. Called by the reactor's thread; may be called once more after it was removed. It does not wait for
+     * anything, locks included: a handler that needs a lock which is taken pauses its registration until that is free.
+     */
     interface Handler {
-        void ready();
+        void ready(Registration self);
     }
 
     private static final Object LOCK = new Object();
     private static final AtomicLong TOKENS = new AtomicLong(1);
     private static final long WAKE = 0;
+    /** How long a descriptor is not looked at whose handler has failed, and nothing is if the kernel cannot tell what is ready. */
+    private static final long FAILURE_MILLIS = 50;
 
     private static int holders;
     private static Reactor running;
 
     private final Epoll epoll;
     private final EventFd waker;
-    private final Map<Long, Handler> handlers = new ConcurrentHashMap<>();
+    private final Map<Long, Registration> watched = new ConcurrentHashMap<>();
     private final PriorityQueue<Timer> timers = new PriorityQueue<>(Comparator.comparingLong(Timer::due));
     private final Thread thread = new Thread(this::run, "rsmapi-loopback");
     private volatile boolean stopping;
 
     private record Timer(long due, Runnable action) {}
 
-    /** A watched descriptor. */
+    /** A watched descriptor. Its monitor keeps a number from being used that belongs to the next file already. */
     static final class Registration {
         private final Reactor reactor;
         private final Fd fd;
         private final long token;
+        private final Handler handler;
+        private boolean removed;
+        private volatile boolean paused;
 
-        private Registration(Reactor reactor, Fd fd, long token) {
+        private Registration(Reactor reactor, Fd fd, long token, Handler handler) {
             this.reactor = reactor;
             this.fd = fd;
             this.token = token;
+            this.handler = handler;
         }
 
         /** Stops watching. Before the descriptor is closed. */
-        void remove() {
-            if (reactor.handlers.remove(token) != null) {
+        synchronized void remove() {
+            if (!removed) {
+                removed = true;
+                reactor.watched.remove(token);
                 reactor.epoll.remove(fd);
+            }
+        }
+
+        /** Stops watching until {@link #resume()}. */
+        synchronized void pause() {
+            if (!removed) {
+                paused = true;
+                reactor.epoll.pause(fd, token, true);
+            }
+        }
+
+        /** Goes on after a pause. By any thread. */
+        synchronized void resume() {
+            if (!removed && paused) {
+                paused = false;
+                reactor.epoll.pause(fd, token, false);
             }
         }
 
         /** Stops watching for a while. */
         void pause(long millis) {
-            reactor.epoll.pause(fd, token, true);
-            reactor.schedule(millis, () -> {
-                if (reactor.handlers.containsKey(token)) {
-                    reactor.epoll.pause(fd, token, false);
+            pause();
+            reactor.schedule(millis, this::resume);
+        }
+
+        /** Runs something later, in the reactor's thread, if that is still running then. By any thread. */
+        void later(long millis, Runnable action) {
+            reactor.schedule(millis, action);
+        }
+
+        private void ready() {
+            if (!paused) {
+                try {
+                    handler.ready(this);
+                } catch (RuntimeException | Error e) {
+                    pause(FAILURE_MILLIS);
+                    throw e;
                 }
-            });
+            }
         }
     }
 
@@ -122,6 +163,7 @@ final class Reactor {
         if (last != null) {
             last.stop(wait);
             Waiting.giveBack();
+            Unread.giveUp();
         }
     }
 
@@ -129,19 +171,24 @@ final class Reactor {
     static Registration watch(Fd fd, Handler handler) {
         Reactor reactor = current();
         long token = TOKENS.getAndIncrement();
-        reactor.handlers.put(token, handler);
+        Registration registration = new Registration(reactor, fd, token, handler);
+        reactor.watched.put(token, registration);
         try {
             reactor.epoll.add(fd, token);
         } catch (RuntimeException | Error e) {
-            reactor.handlers.remove(token);
+            reactor.watched.remove(token);
             throw e;
         }
-        return new Registration(reactor, fd, token);
+        return registration;
     }
 
-    /** Runs something later, in the reactor's thread. The caller has acquired the reactor. */
-    static void later(long millis, Runnable action) {
-        current().schedule(millis, action);
+    /** Runs something later, in the reactor's thread, if there is one. */
+    static void ifRunning(long millis, Runnable action) {
+        synchronized (LOCK) {
+            if (running != null) {
+                running.schedule(millis, action);
+            }
+        }
     }
 
     private static Reactor current() {
@@ -185,7 +232,9 @@ final class Reactor {
     private void run() {
         try {
             while (!stopping) {
-                safely(this::once);
+                if (!safely(this::once)) {
+                    LockSupport.parkNanos(FAILURE_MILLIS * 1_000_000);
+                }
             }
         } finally {
             synchronized (this) {
@@ -200,25 +249,27 @@ final class Reactor {
             if (token == WAKE) {
                 waker.drain();
             } else {
-                Handler handler = handlers.get(token);
-                if (handler != null) {
-                    safely(handler::ready);
+                Registration registration = watched.get(token);
+                if (registration != null) {
+                    safely(registration::ready);
                 }
             }
         }
         for (Timer timer : dueTimers()) {
             safely(timer.action());
         }
+        Closer.retry();
         Reclaim.reap();
     }
 
-    private static void safely(Runnable action) {
+    private static boolean safely(Runnable action) {
         try {
             action.run();
+            return true;
         } catch (RuntimeException | Error e) {
             // One peer's trouble, or a moment without memory, must not end the service of all the others. Handlers drop the
             // peer that they fail with.
-            return;
+            return false;
         }
     }
 

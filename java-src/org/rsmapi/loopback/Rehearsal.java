@@ -13,6 +13,7 @@ import org.rsmapi.RsmException;
 import org.rsmapi.mem.Engine;
 import org.rsmapi.sys.Late;
 import org.rsmapi.sys.OsError;
+import org.rsmapi.sys.Sockets;
 import org.rsmapi.sys.Vm;
 
 /**
@@ -47,6 +48,7 @@ final class Rehearsal {
             chooseEngine();
             callKernel();
             load(names());
+            rehearseSockets();
             Failures.resources(OP, OsError.rehearsal()).getData();
             over = true;
         }
@@ -69,6 +71,14 @@ final class Rehearsal {
             throw RsmException.of(RsmError.CTLR_NOT_PRESENT, OP).with("reason", e.toString()).causedBy(e)
                 .hint("JNA cannot load its native library; the folder that it goes to, jna.tmpdir or java.io.tmpdir, has to be "
                     + "writable and allow execution");
+        }
+    }
+
+    private static void rehearseSockets() {
+        try {
+            Sockets.rehearse();
+        } catch (OsError e) {
+            throw Failures.resources(OP, e);
         }
     }
 

@@ -29,6 +29,7 @@ final class StatePage implements AutoCloseable {
     private static final int SIZE_AT = 24;
     private static final int PUBLISHED = 1;
     private static final int REVOKED = 2;
+    private static final long MAX_BYTES = 1L << 20;
 
     private long address;
     private boolean mapped;
@@ -55,6 +56,15 @@ final class StatePage implements AutoCloseable {
         Engine.ENGINE.putInt(page.address + STATE_AT, PUBLISHED);
         Engine.ENGINE.putLongVolatile(page.address + GENERATION_AT, generation);
         return page;
+    }
+
+    /**
+     * What is wrong with a descriptor that a peer sent as a state page, or null if nothing is. A large file is none: to give its memory
+     * back may take long, and that would be at the end of the last mapping, with a lock held.
+     */
+    static String objection(Fd file) {
+        String objection = MemFd.objection(file, Vm.pageSize(), false);
+        return objection == null && MemFd.size(file) > MAX_BYTES ? "longer than a state page is" : objection;
     }
 
     /** The importer's view of a file that has been checked. */

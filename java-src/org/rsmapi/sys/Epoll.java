@@ -10,6 +10,7 @@ public final class Epoll implements AutoCloseable {
     private static final int CTL_MOD = 3;
     private static final int EPOLLIN = 1;
     private static final int EPOLLRDHUP = 0x2000;
+    private static final int EPOLLONESHOT = 1 << 30;
     private static final int CAPACITY = 64;
     // The kernel packs struct epoll_event on x86-64 only.
     private static final boolean PACKED = "amd64".equals(System.getProperty("os.arch"));
@@ -34,9 +35,12 @@ public final class Epoll implements AutoCloseable {
         control(CTL_ADD, watched, token, EPOLLIN | EPOLLRDHUP);
     }
 
-    /** Stops reporting a descriptor for now, or goes on. */
+    /**
+     * Stops reporting a descriptor for now, or goes on. That the other end is gone is reported once more nevertheless: the kernel
+     * does not leave it out, whatever the mask is.
+     */
     public void pause(Fd watched, long token, boolean paused) {
-        control(CTL_MOD, watched, token, paused ? 0 : EPOLLIN | EPOLLRDHUP);
+        control(CTL_MOD, watched, token, paused ? EPOLLONESHOT : EPOLLIN | EPOLLRDHUP);
     }
 
     /** The descriptor of the set itself, which can be waited for like one of those in it. */

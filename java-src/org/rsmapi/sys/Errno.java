@@ -27,6 +27,7 @@ public final class Errno {
     public static final int ECONNRESET = 104;
     public static final int ENOBUFS = 105;
     public static final int ENOTCONN = 107;
+    public static final int ETOOMANYREFS = 109;
     public static final int ETIMEDOUT = 110;
     public static final int ECONNREFUSED = 111;
 
@@ -60,6 +61,7 @@ public final class Errno {
             case ECONNRESET: return "ECONNRESET";
             case ENOBUFS: return "ENOBUFS";
             case ENOTCONN: return "ENOTCONN";
+            case ETOOMANYREFS: return "ETOOMANYREFS";
             case ETIMEDOUT: return "ETIMEDOUT";
             case ECONNREFUSED: return "ECONNREFUSED";
             default: return "errno " + errno;

@@ -11,6 +11,8 @@ import java.util.concurrent.atomic.AtomicInteger;
  */
 public final class Fd implements AutoCloseable {
     private static final int CLOSED = -1;
+    private static final int RLIMIT_NOFILE = 7;
+    private static final int RLIMIT_BYTES = 16;
 
     private final AtomicInteger number;
 
@@ -38,6 +40,15 @@ public final class Fd implements AutoCloseable {
         int n = number.getAndSet(CLOSED);
         if (n != CLOSED) {
             Libc.close(n);
+        }
+    }
+
+    /** How many descriptors this process may have open at present ({@code RLIMIT_NOFILE}). */
+    public static long limit() {
+        try (Scratch block = new Scratch(RLIMIT_BYTES)) {
+            check(Libc.getrlimit(RLIMIT_NOFILE, block.address()), "getrlimit");
+            long limit = block.getLong(0);
+            return limit < 0 ? Long.MAX_VALUE : limit;
         }
     }
 

@@ -62,6 +62,16 @@ final class Libc {
 
     static native int getsockopt(int fd, int level, int option, long value, long length);
 
+    static native int setsockopt(int fd, int level, int option, long value, int length);
+
+    static native int socketpair(int domain, int type, int protocol, long fds);
+
+    static native int shutdown(int fd, int how);
+
+    static native int ioctl(int fd, long request, long argument);
+
+    static native int getrlimit(int resource, long limit);
+
     static native int eventfd(int initial, int flags);
 
     static native int poll(long fds, long count, int timeoutMillis);

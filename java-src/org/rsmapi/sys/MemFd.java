@@ -125,7 +125,7 @@ public final class MemFd {
         if (fileSystemType(fd) != TMPFS_MAGIC) {
             return "not made of ordinary pages";
         }
-        if (Libc.lseek(fd.number(), 0, SEEK_END) < length) {
+        if (size(fd) < length) {
             return "shorter than announced";
         }
         int mode = Libc.fcntl(fd.number(), F_GETFL, 0) & O_ACCMODE;
@@ -133,6 +133,11 @@ public final class MemFd {
             return forWriting ? "not open for writing" : "not open for reading";
         }
         return null;
+    }
+
+    /** The length of a memory file in bytes. */
+    public static long size(Fd fd) {
+        return Libc.lseek(fd.number(), 0, SEEK_END);
     }
 
     private static long fileSystemType(Fd fd) {

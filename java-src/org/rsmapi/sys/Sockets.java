@@ -5,7 +5,19 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Unix sockets that keep message borders (SOCK_SEQPACKET), with names in the abstract namespace; none of the calls blocks. */
+/**
+ * Unix sockets that keep message borders (SOCK_SEQPACKET), with names in the abstract namespace; none of the calls blocks.
+ *
+ * <p>The other end may send descriptors with any message, and the last close(2) of what it sends can block (see {@link Closer}). The
+ * kernel closes descriptors that a receiver has no room for in the receiver's thread, and those in unread messages in the thread
+ * that closes the socket. Neither happens here:
+ *
+ * <ul>
+ * <li>Where the kernel can (SO_PASSRIGHTS, Linux 6.16), sockets refuse descriptors: the sender gets EPERM.</li>
+ * <li>A message is looked at before it is taken from the socket (MSG_PEEK), and stays there if its descriptors do not fit.</li>
+ * <li>{@link #end} has a socket closed by {@link Closer} if messages with descriptors lie in it.</li>
+ * </ul>
+ */
 public final class Sockets {
     private static final int AF_UNIX = 1;
     private static final int SOCK_SEQPACKET = 5;
@@ -14,15 +26,24 @@ public final class Sockets {
     private static final int SOL_SOCKET = 1;
     private static final int SO_PEERCRED = 17;
     private static final int SO_PEERGROUPS = 59;
+    private static final int SO_PASSCRED = 16;
+    private static final int SO_PASSRIGHTS = 83;
+    private static final int SIOCOUTQ = 0x5411;
+    private static final int SHUT_RDWR = 2;
     private static final int SCM_RIGHTS = 1;
     private static final int MSG_DONTWAIT = 0x40;
     private static final int MSG_NOSIGNAL = 0x4000;
     private static final int MSG_CMSG_CLOEXEC = 0x40000000;
+    private static final int MSG_PEEK = 2;
     private static final int MSG_TRUNC = 0x20;
     private static final int MSG_CTRUNC = 8;
     private static final int MAX_NAME = 107;
     private static final int UCRED_BYTES = 12;
     private static final int MAX_GROUPS = 65536;
+    /** SCM_MAX_FD of the kernel: the most descriptors that a message can have. */
+    private static final int MAX_RIGHTS = 253;
+    /** Unread messages that {@link #end} looks at; in a socket with more of them, descriptors are assumed. */
+    private static final int MAX_UNREAD = 32;
 
     // struct msghdr, struct iovec and struct cmsghdr on LP64, laid out one behind the other in one block.
     private static final int MSG_IOV = 16;
@@ -36,21 +57,148 @@ public final class Sockets {
     private static final int CMSG_TYPE = 12;
     private static final int CMSG_DATA = 16;
 
+    /**
+     * For tests: what this process does without, as on older kernels. "passrights": sockets that refuse descriptors; "peek": that,
+     * and looking at messages.
+     */
+    private static final String WITHOUT = System.getProperty("rsmapi.test.without", "");
+    private static final Runnable NOTHING = () -> { };
+
+    /** What was found out about the kernel; null before. */
+    private static volatile Abilities abilities;
+
     private Sockets() {}
 
     /**
-     * A socket that listens under an abstract name.
+     * What the kernel does, not what it says that it does.
+     *
+     * @param peeks    a look at a message tells whether descriptors came with it, and leaves them where they are
+     * @param refuses  a socket that is told so refuses descriptors, and so do those that are accepted from it
+     */
+    private record Abilities(boolean peeks, boolean refuses) {
+        static final Abilities NONE = new Abilities(false, false);
+    }
+
+    /**
+     * Finds out once what the kernel can do.
+     *
+     * @throws OsError EMFILE, ENFILE and the like; the next call tries again
+     */
+    public static synchronized void rehearse() {
+        if (abilities == null) {
+            boolean peeks = !WITHOUT.equals("peek") && rehearsePeeking();
+            abilities = new Abilities(peeks, peeks && WITHOUT.isEmpty() && rehearseRefusing());
+        }
+    }
+
+    private static Abilities abilities() {
+        if (abilities == null) {
+            try {
+                rehearse();
+            } catch (OsError e) {
+                return Abilities.NONE;
+            }
+        }
+        return abilities;
+    }
+
+    private static boolean rehearsePeeking() {
+        try (Pair pair = Pair.open(); EventFd sent = new EventFd()) {
+            boolean right = send(pair.one, new byte[] {1}, sent.fd());
+            try (Message look = read(pair.other, 1, 0, MSG_PEEK)) {
+                right &= look != null && look.data.length == 1 && look.lost && look.descriptors.isEmpty();
+            }
+            try (Message look = read(pair.other, 1, 1, MSG_PEEK)) {
+                right &= look != null && look.data.length == 1 && !look.lost && look.descriptors.size() == 1;
+                if (look != null) {
+                    look.descriptors.forEach(Fd::close); // here: it is our own
+                    look.descriptors.clear();
+                }
+            }
+            try (Message taken = read(pair.other, 1, 0, 0)) {
+                right &= taken != null && taken.data.length == 1;
+            }
+            return right && read(pair.other, 1, 0, MSG_PEEK) == null;
+        }
+    }
+
+    private static boolean rehearseRefusing() {
+        String name = "rsmapi-rehearsal/" + Identity.pid() + "/" + Long.toHexString(System.nanoTime());
+        try (Fd listener = listen(name, 1, true); Fd socket = connect(name); EventFd sent = new EventFd()) {
+            // before it is accepted, and with room to take it
+            return refusesDescriptor(socket, sent.fd()) && send(socket, new byte[] {1}) && listener.isOpen();
+        } catch (OsError e) {
+            if (e.is(Errno.EMFILE, Errno.ENFILE, Errno.ENOMEM, Errno.ENOBUFS)) {
+                throw e;
+            }
+            return false; // ENOPROTOOPT: a kernel before 6.16
+        }
+    }
+
+    private static boolean refusesDescriptor(Fd socket, Fd descriptor) {
+        try {
+            send(socket, new byte[] {1}, descriptor);
+            return false;
+        } catch (OsError e) {
+            return e.is(Errno.EPERM);
+        }
+    }
+
+    /** Two sockets that are connected to each other. */
+    private record Pair(Fd one, Fd other) implements AutoCloseable {
+        static Pair open() {
+            try (Scratch block = new Scratch(8)) {
+                Fd.check(Libc.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, block.address()), "socketpair");
+                return new Pair(new Fd(block.getInt(0)), new Fd(block.getInt(4)));
+            }
+        }
+
+        @Override
+        public void close() {
+            one.close();
+            other.close();
+        }
+    }
+
+    /**
+     * A socket that listens under an abstract name. It and what is accepted from it refuse descriptors, where the kernel can do that.
      *
      * @throws OsError EADDRINUSE if the name is taken
      */
     public static Fd listen(String name, int backlog) {
-        Fd fd = bind(name);
+        return listen(name, backlog, abilities().refuses());
+    }
+
+    private static Fd listen(String name, int backlog, boolean refuse) {
+        Fd fd = open();
         try {
+            if (refuse) {
+                setOption(fd, SO_PASSRIGHTS, 0);
+            }
+            bind(fd, name);
             Fd.check(Libc.listen(fd.number(), backlog), "listen");
             return fd;
         } catch (RuntimeException | Error e) {
             fd.close();
             throw e;
+        }
+    }
+
+    /** From now on the other end's attempts to send descriptors fail, where the kernel can do that. */
+    public static void refuseDescriptors(Fd fd) {
+        if (abilities().refuses()) {
+            try {
+                setOption(fd, SO_PASSRIGHTS, 0);
+            } catch (OsError e) {
+                return; // it is the second of two nets
+            }
+        }
+    }
+
+    private static void setOption(Fd fd, int option, int value) {
+        try (Scratch block = new Scratch(4)) {
+            block.putInt(0, value);
+            Fd.check(Libc.setsockopt(fd.number(), SOL_SOCKET, option, block.address(), 4), "setsockopt");
         }
     }
 
@@ -77,12 +225,18 @@ public final class Sockets {
      */
     public static Fd bind(String name) {
         Fd fd = open();
-        try (Scratch address = address(name)) {
-            Fd.check(Libc.bind(fd.number(), address.address(), addressLength(name)), "bind");
+        try {
+            bind(fd, name);
             return fd;
         } catch (RuntimeException | Error e) {
             fd.close();
             throw e;
+        }
+    }
+
+    private static void bind(Fd fd, String name) {
+        try (Scratch address = address(name)) {
+            Fd.check(Libc.bind(fd.number(), address.address(), addressLength(name)), "bind");
         }
     }
 
@@ -236,16 +390,129 @@ public final class Sockets {
         }
     }
 
+    /** Whether the other end has not read everything that was sent. */
+    public static boolean unread(Fd fd) {
+        try (Scratch block = new Scratch(4)) {
+            return Libc.ioctl(fd.number(), SIOCOUTQ, block.address()) == 0 && block.getInt(0) > 0;
+        }
+    }
+
+    /** Tells the other end that this is the end. It can still read what was sent before, and can send nothing more. */
+    public static void shutdown(Fd fd) {
+        Libc.shutdown(fd.number(), SHUT_RDWR); // fails if the other end is gone already
+    }
+
+    /**
+     * Ends a connection: the other end is told at once, and the socket is closed, by {@link Closer} if there are, or may be,
+     * messages with descriptors in it. Idempotent.
+     *
+     * @param uid  the user at the other end
+     */
+    public static void end(Fd fd, int uid) {
+        end(fd, uid, NOTHING);
+    }
+
+    /** The same, and runs something as soon as the socket is closed. */
+    public static void end(Fd fd, int uid, Runnable afterwards) {
+        if (!fd.isOpen()) {
+            return;
+        }
+        shutdown(fd);
+        if (bringsNothing(fd)) {
+            fd.close();
+            afterwards.run();
+        } else {
+            Closer.close(uid, fd, afterwards);
+        }
+    }
+
+    /** The same for a socket that was accepted from one of {@link #listen}. */
+    public static void endAccepted(Fd fd, int uid, Runnable afterwards) {
+        if (abilities().refuses() && fd.isOpen()) {
+            fd.close();
+            afterwards.run();
+        } else {
+            end(fd, uid, afterwards);
+        }
+    }
+
+    /** Stops listening, and ends the connections that wait to be accepted. */
+    public static void endListener(Fd listener) {
+        if (!abilities().refuses()) {
+            shutdown(listener); // nobody can connect any more
+            try {
+                Fd waiting;
+                while ((waiting = accept(listener)) != null) {
+                    end(waiting, uidOrOwn(waiting));
+                }
+            } catch (OsError e) { // EMFILE, most likely
+                Closer.close(Identity.uid(), listener);
+                return;
+            }
+        }
+        listener.close();
+    }
+
+    private static int uidOrOwn(Fd fd) {
+        try {
+            return peer(fd).uid();
+        } catch (OsError e) {
+            return Identity.uid();
+        }
+    }
+
+    /** Whether nothing that lies unread in a socket, which was shut down, has descriptors. Takes it from there. */
+    private static boolean bringsNothing(Fd fd) {
+        if (!abilities().peeks()) {
+            return false;
+        }
+        try (Scratch block = new Scratch(CONTROL + 1)) {
+            for (int i = 0; i < MAX_UNREAD; i++) {
+                long length = look(fd, block);
+                if (length == -1) {
+                    int errno = Native.getLastError();
+                    if (errno == Errno.EAGAIN) {
+                        return true;
+                    }
+                    if (errno != Errno.EINTR && errno != Errno.ECONNRESET) {
+                        return false;
+                    }
+                } else if ((block.getInt(MSG_FLAGS) & MSG_CTRUNC) != 0) {
+                    return false;
+                } else if (length == 0) {
+                    // The end, or an empty message, which would have credentials to give if it was asked for them.
+                    setOption(fd, SO_PASSCRED, 1);
+                    return look(fd, block) == 0 && (block.getInt(MSG_FLAGS) & MSG_CTRUNC) == 0;
+                } else {
+                    take(fd);
+                }
+            }
+            return false;
+        } catch (OsError e) {
+            return false; // no memory
+        }
+    }
+
+    private static long look(Fd fd, Scratch block) {
+        describe(block, CONTROL, 1, 0);
+        block.putInt(MSG_FLAGS, 0);
+        return Libc.recvmsg(fd.number(), block.address(), MSG_DONTWAIT | MSG_PEEK);
+    }
+
     /** One received message. Whoever receives it owns the descriptors. */
     public static final class Message implements AutoCloseable {
         private final byte[] data;
         private final List<Fd> descriptors;
         private final boolean truncated;
+        private final boolean lost;
+        private final int uid;
 
-        private Message(byte[] data, List<Fd> descriptors, boolean truncated) {
+        private Message(byte[] data, List<Fd> descriptors, boolean truncated, boolean lost, int uid) {
             this.data = data;
             this.descriptors = descriptors;
             this.truncated = truncated;
+            this.lost = lost;
+            this.uid = uid;
         }
 
         /** The bytes; none means that the other end is gone. */
@@ -258,17 +525,23 @@ public final class Sockets {
             return descriptors;
         }
 
-        /** Whether bytes or descriptors did not fit and were lost. */
+        /** Whether bytes or descriptors did not fit. */
         public boolean truncated() {
-            return truncated;
+            return truncated || lost;
         }
 
-        /** Closes the descriptors that nobody has taken out of {@link #descriptors()}. */
+        /** Whether descriptors did not fit. The connection then has to be ended: the message may still lie in the socket. */
+        public boolean descriptorsLost() {
+            return lost;
+        }
+
+        /** Has the descriptors closed that nobody has taken out of {@link #descriptors()}. */
         @Override
         public void close() {
             for (int i = 0; i < descriptors.size(); i++) { // an iterator would need memory
-                descriptors.get(i).close();
+                Closer.close(uid, descriptors.get(i));
             }
+            descriptors.clear();
         }
     }
 
@@ -277,19 +550,43 @@ public final class Sockets {
      * been read: the kernel tells of the reset first.
      */
     public static Message receive(Fd fd, int maxBytes, int maxDescriptors) {
-        int control = CMSG_DATA + align(4 * maxDescriptors);
+        if (!abilities().peeks()) {
+            Message message = read(fd, maxBytes, MAX_RIGHTS, 0);
+            return message == null || message.descriptors.size() <= maxDescriptors ? message
+                : new Message(message.data, message.descriptors, message.truncated, true, message.uid);
+        }
+        Message message = read(fd, maxBytes, maxDescriptors, MSG_PEEK);
+        if (message != null && !message.lost && message.data.length + message.descriptors.size() > 0) {
+            take(fd);
+        }
+        return message;
+    }
+
+    /** Takes a message that has no descriptor, or none that this process does not have already. */
+    private static void take(Fd fd) {
+        try (Scratch block = new Scratch(CONTROL + 1)) {
+            describe(block, CONTROL, 1, 0);
+            int errno = Errno.EINTR;
+            while (errno == Errno.EINTR || errno == Errno.ECONNRESET) {
+                errno = Libc.recvmsg(fd.number(), block.address(), MSG_DONTWAIT) == -1 ? Native.getLastError() : 0;
+            }
+        }
+    }
+
+    private static Message read(Fd fd, int maxBytes, int maxDescriptors, int flags) {
+        int control = maxDescriptors == 0 ? 0 : CMSG_DATA + align(4 * maxDescriptors);
         try (Scratch block = new Scratch(CONTROL + control + maxBytes)) {
             int data = CONTROL + control;
             describe(block, data, maxBytes, control);
             long received;
             boolean reset = false;
-            while ((received = Libc.recvmsg(fd.number(), block.address(), MSG_DONTWAIT | MSG_CMSG_CLOEXEC)) == -1) {
+            while ((received = Libc.recvmsg(fd.number(), block.address(), MSG_DONTWAIT | MSG_CMSG_CLOEXEC | flags)) == -1) {
                 int errno = Native.getLastError();
                 if (errno == Errno.EAGAIN) {
                     return null;
                 }
                 if (errno == Errno.ECONNRESET && reset) {
-                    return new Message(new byte[0], new ArrayList<>(), false);
+                    return new Message(new byte[0], new ArrayList<>(), false, false, 0);
                 }
                 reset |= errno == Errno.ECONNRESET;
                 if (errno != Errno.EINTR && errno != Errno.ECONNRESET) {
@@ -298,8 +595,10 @@ public final class Sockets {
             }
             byte[] bytes = new byte[(int) received];
             block.getBytes(data, bytes, bytes.length);
-            boolean truncated = (block.getInt(MSG_FLAGS) & (MSG_TRUNC | MSG_CTRUNC)) != 0;
-            return new Message(bytes, descriptors(block, (int) block.getLong(MSG_CONTROLLEN)), truncated);
+            int told = block.getInt(MSG_FLAGS);
+            List<Fd> descriptors = descriptors(block, (int) block.getLong(MSG_CONTROLLEN));
+            return new Message(bytes, descriptors, (told & MSG_TRUNC) != 0, (told & MSG_CTRUNC) != 0,
+                descriptors.isEmpty() ? 0 : peer(fd).uid());
         }
     }
 
