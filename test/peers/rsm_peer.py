@@ -1084,14 +1084,22 @@ class Attack:
                 say("answers", len(poll.poll(0)))
             return
         end = time.monotonic() + self.seconds
+        if kind == "burst":  # their answers need not come in their order
+            waiting = {s.fileno(): s for s in socks if isinstance(s, socket.socket)}
+            while waiting:
+                poll = select.poll()
+                for fd in waiting:
+                    poll.register(fd, select.POLLIN)
+                for fd, _ in poll.poll():
+                    say(self.outcome(waiting.pop(fd), end))
+            say("holding")
+            sys.stdin.read()
+            return
         for s in socks:
             say(self.outcome(s, end) if isinstance(s, socket.socket) else f"refused {s}")
         if kind == "talk-after":
             self.say_on(socks[0], bytes(16))
             say(self.outcome(socks[0], end))
-        if kind == "burst":
-            say("holding")
-            sys.stdin.read()
         say("done")
 
     def open(self, message, fds, slow=False):

@@ -60,9 +60,8 @@
   "Connects, and waits for the connection to be aborted. Returns why, or :connected."
   [id]
   (rsm/with-imported-segment [im @controller {:segment-id id}]
-    (rsm/with-mapped-segment [m im]
-      (or (eventually (:rsm/reason (error/catching (rsm/get-byte m 0))))
-          :connected))))
+    (or (eventually (:rsm/reason (error/catching (rsm/map! im) (rsm/unmap! im) nil)))
+        :connected)))
 
 ;; ----------------------------------------------------------------- helpers
 

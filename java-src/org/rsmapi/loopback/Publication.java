@@ -4,6 +4,7 @@ import java.nio.ByteOrder;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -318,8 +319,11 @@ final class Publication {
         }
         try {
             patienceTimed = false;
+            Set<Integer> full = new HashSet<>();
             for (Importer importer : new ArrayList<>(patient)) {
-                importer.answerAgain();
+                if (!full.contains(importer.peer.uid()) && !importer.answerAgain()) {
+                    full.add(importer.peer.uid()); // those who came later wait for this one
+                }
             }
             watchPatience();
         } finally {
@@ -392,14 +396,41 @@ final class Publication {
 
         /** Lets it in, or not, or has it wait for that. */
         private void answer(Wire.Connect question) {
+            if (isUserWaiting() || !answered(question)) {
+                wish = question;
+                patientUntil = System.nanoTime() + PATIENCE_NANOS;
+                patient.add(this);
+                watchPatience();
+            }
+        }
+
+        private boolean isUserWaiting() {
+            for (Importer other : patient) {
+                if (other.peer.uid() == peer.uid()) {
+                    return true;
+                }
+            }
+            return false;
+        }
+
+        /** Tries to answer one that waits; false if it has to wait on. */
+        boolean answerAgain() {
+            if (answered(wish)) {
+                patient.remove(this);
+                return true;
+            }
+            if (patientUntil - System.nanoTime() <= 0) {
+                refuse(RsmError.INSUFFICIENT_RESOURCES);
+                return true;
+            }
+            return false;
+        }
+
+        private boolean answered(Wire.Connect question) {
             RsmError refusal = refusal(question);
             try {
-                if (refusal == null && !welcome(question)) {
-                    wish = question;
-                    patientUntil = System.nanoTime() + PATIENCE_NANOS;
-                    patient.add(this);
-                    watchPatience();
-                    return;
+                if (refusal == null) {
+                    return welcome(question);
                 }
             } catch (OsError e) {
                 if (answer != null) {
@@ -408,21 +439,8 @@ final class Publication {
                 }
                 refusal = RsmError.INSUFFICIENT_RESOURCES; // descriptors, most likely
             }
-            if (refusal != null) {
-                refuse(refusal);
-            }
-        }
-
-        void answerAgain() {
-            if (patientUntil - System.nanoTime() <= 0) {
-                refuse(RsmError.INSUFFICIENT_RESOURCES);
-                return;
-            }
-            Wire.Connect question = wish;
-            long until = patientUntil;
-            patient.remove(this);
-            answer(question);
-            patientUntil = until;
+            refuse(refusal);
+            return true;
         }
 
         private void refuse(RsmError refusal) {
