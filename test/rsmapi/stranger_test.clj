@@ -60,7 +60,9 @@
   "Connects, and waits for the connection to be aborted. Returns why, or :connected."
   [id]
   (rsm/with-imported-segment [im @controller {:segment-id id}]
-    (or (eventually (:rsm/reason (error/catching (rsm/map! im) (rsm/unmap! im) nil)))
+    ;; "revoked" is what it is called as long as the reason is not known
+    (or (eventually (let [reason (:rsm/reason (error/catching (rsm/map! im) (rsm/unmap! im) nil))]
+                      (when-not (= "revoked" reason) reason)))
         :connected)))
 
 ;; ----------------------------------------------------------------- helpers
