@@ -237,15 +237,17 @@ final class Publication {
             fd.close();
             throw e;
         }
-        if (!Quota.CONNECTIONS.take(uid)) {
+        Quota.Share share = Quota.CONNECTIONS.take(uid);
+        if (share == null) {
             refuse(fd, uid);
             return;
         }
+        Runnable closed = share::give;
         Importer importer;
         try {
-            importer = new Importer(fd);
+            importer = new Importer(fd, closed);
         } catch (RuntimeException | Error e) {
-            Sockets.endAccepted(fd, uid, () -> Quota.CONNECTIONS.give(uid));
+            Sockets.endAccepted(fd, uid, closed);
             throw e;
         }
         importer.ready(importer.watched); // mostly it has spoken already
@@ -336,6 +338,8 @@ final class Publication {
         private final Fd fd;
         private final Sockets.Peer peer;
         private final Reactor.Registration watched;
+        /** What to do as soon as its socket is closed. */
+        private final Runnable closed;
         private final long silentUntil = System.nanoTime() + SILENCE_MILLIS * 1_000_000;
         /** What it wants, if it has to wait for the answer, and for how long. */
         private Wire.Connect wish;
@@ -347,8 +351,9 @@ final class Publication {
         /** What is posted for it. Before it is one of the importers there is none. */
         private EventFd events;
 
-        Importer(Fd fd) {
+        Importer(Fd fd, Runnable closed) {
             this.fd = fd;
+            this.closed = closed;
             this.peer = Sockets.peer(fd);
             silent.add(this);
             try {
@@ -538,18 +543,14 @@ final class Publication {
                 dropped = true;
                 watched.remove();
                 if (answer != null && !answer.isRead()) {
-                    answer.end(this::closed);
+                    answer.end(closed);
                 } else {
-                    Sockets.endAccepted(fd, peer.uid(), this::closed);
+                    Sockets.endAccepted(fd, peer.uid(), closed);
                 }
             }
             if (events != null) {
                 events.close();
             }
-        }
-
-        private void closed() {
-            Quota.CONNECTIONS.give(peer.uid());
         }
     }
 }

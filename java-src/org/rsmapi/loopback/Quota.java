@@ -12,8 +12,11 @@ final class Quota {
     /** Answers with descriptors that have not been read. */
     static final Quota ANSWERS = new Quota(Limits::answers);
 
+    /** Users who have nothing are forgotten when there are more than this. */
+    private static final int FORGET = 64;
+
     private final Supplier<Limits> limits;
-    private final Map<Integer, Integer> taken = new HashMap<>();
+    private final Map<Integer, Share> shares = new HashMap<>();
     private int all;
     private int others;
 
@@ -21,28 +24,46 @@ final class Quota {
         this.limits = limits;
     }
 
-    /** Takes one for a user; false if that user, or all together, have as many as they may have. */
-    boolean take(int uid) {
-        Limits now = limits.get();
-        boolean other = isOther(uid);
-        synchronized (this) {
-            int mine = taken.getOrDefault(uid, 0);
-            if (all >= now.all() || other && (others >= now.others() || mine >= now.each())) {
-                return false;
+    /** What one user has. To give needs no memory. */
+    final class Share {
+        private final boolean other;
+        private int taken;
+
+        private Share(boolean other) {
+            this.other = other;
+        }
+
+        private void change(int by) {
+            taken += by;
+            all += by;
+            others += other ? by : 0;
+        }
+
+        /** Gives one back. */
+        void give() {
+            synchronized (Quota.this) {
+                change(-1);
             }
-            taken.put(uid, mine + 1);
-            all++;
-            others += other ? 1 : 0;
-            return true;
         }
     }
 
-    /** Gives one back. */
-    void give(int uid) {
+    /** Takes one for a user; null if that user, or all together, have as many as they may have. */
+    Share take(int uid) {
+        Limits now = limits.get();
+        boolean other = isOther(uid);
         synchronized (this) {
-            taken.computeIfPresent(uid, (key, n) -> n == 1 ? null : n - 1);
-            all--;
-            others -= isOther(uid) ? 1 : 0;
+            if (all >= now.all() || other && others >= now.others()) {
+                return null;
+            }
+            if (shares.size() > FORGET) {
+                shares.values().removeIf(share -> share.taken == 0);
+            }
+            Share share = shares.computeIfAbsent(uid, key -> new Share(other));
+            if (other && share.taken >= now.each()) {
+                return null;
+            }
+            share.change(1);
+            return share;
         }
     }
 

@@ -29,30 +29,39 @@ final class Unread {
 
     private final Fd socket;
     private final int uid;
+    private final Quota.Share share;
     private Runnable afterwards;
 
-    private Unread(Fd socket, int uid) {
+    private Unread(Fd socket, int uid, Quota.Share share) {
         this.socket = socket;
         this.uid = uid;
+        this.share = share;
     }
 
     /** Counts an answer that is about to be sent; null if that user has too many that are not read. */
     static Unread add(Fd socket, int uid) {
         synchronized (ALL) {
-            if (!Quota.ANSWERS.take(uid)) {
+            Quota.Share share = Quota.ANSWERS.take(uid);
+            if (share == null) {
                 long now = System.nanoTime();
                 if (now - sweptAt < SWEEP_NANOS) {
                     return null;
                 }
                 sweptAt = now;
                 removeIf(each -> !Sockets.unread(each.socket));
-                if (!Quota.ANSWERS.take(uid)) {
+                share = Quota.ANSWERS.take(uid);
+                if (share == null) {
                     return null;
                 }
             }
-            Unread answer = new Unread(socket, uid);
-            ALL.add(answer);
-            return answer;
+            try {
+                Unread answer = new Unread(socket, uid, share);
+                ALL.add(answer);
+                return answer;
+            } catch (Error e) {
+                share.give();
+                throw e;
+            }
         }
     }
 
@@ -71,7 +80,7 @@ final class Unread {
     void cancel() {
         synchronized (ALL) {
             if (ALL.remove(this)) {
-                Quota.ANSWERS.give(uid);
+                share.give();
             }
         }
     }
@@ -116,7 +125,7 @@ final class Unread {
             Unread each = all.next();
             if (condition.test(each)) {
                 all.remove();
-                Quota.ANSWERS.give(each.uid);
+                each.share.give();
                 if (each.afterwards != null) {
                     ended--;
                     Sockets.endAccepted(each.socket, each.uid, each.afterwards);

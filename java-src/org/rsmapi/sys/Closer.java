@@ -70,11 +70,17 @@ public final class Closer {
 
     /** The same, and runs something as soon as it is closed. */
     public static void close(int uid, Fd fd, Runnable afterwards) {
-        synchronized (QUEUES) {
-            Queue queue = QUEUES.computeIfAbsent(uid, Queue::new);
-            queue.items.add(new Item(fd, afterwards));
-            queue.waiting++;
-            waiting++;
+        try {
+            synchronized (QUEUES) {
+                Queue queue = QUEUES.computeIfAbsent(uid, Queue::new);
+                queue.items.add(new Item(fd, afterwards));
+                queue.waiting++;
+                waiting++;
+            }
+        } catch (OutOfMemoryError e) { // not to leave it open is all that can be done without memory
+            fd.close();
+            afterwards.run();
+            return;
         }
         startThreads();
     }
@@ -125,8 +131,8 @@ public final class Closer {
                 Thread thread = new Thread(null, () -> run(first), "rsmapi-close", STACK);
                 thread.setDaemon(true);
                 thread.setContextClassLoader(null); // a thread that is lost must not keep an application's classes
-                thread.start();
-            } catch (OutOfMemoryError e) { // no more threads: retry() will try again
+                Threads.start(thread);
+            } catch (OsError | OutOfMemoryError e) { // no more threads, or no memory: retry() will try again
                 synchronized (QUEUES) {
                     first.queue.items.addFirst(first.item);
                     first.queue.count(-1);

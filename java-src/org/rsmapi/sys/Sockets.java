@@ -418,11 +418,16 @@ public final class Sockets {
             return;
         }
         shutdown(fd);
-        if (bringsNothing(fd)) {
-            fd.close();
-            afterwards.run();
-        } else {
-            Closer.close(uid, fd, afterwards);
+        boolean here = false;
+        try {
+            here = bringsNothing(fd);
+        } finally { // also if there is no memory
+            if (here) {
+                fd.close();
+                afterwards.run();
+            } else {
+                Closer.close(uid, fd, afterwards);
+            }
         }
     }
 
