@@ -212,7 +212,8 @@
            are `reserved <application id> <base, hexadecimal> <length, decimal>`
 
   Errors, in order: :rsm/bad-addr (nil, not a string), :rsm/bad-conf (the file cannot be read,
-  or a line up to the application's is malformed), :rsm/bad-appid (no line for it).
+  is not a regular file, or is larger than a MiB, or a line up to the application's is
+  malformed), :rsm/bad-appid (no line for it).
   rsm_get_segmentid_range(3RSM)."
   ([application-id] (segment-id-range application-id nil))
   ([application-id opts]
@@ -223,10 +224,10 @@
                   x
                   (throw (args/failure RsmError/BAD_ADDR op :argument argument :hint "give a string"))))
          id (text application-id "application-id")
-         file (if (or (instance? File file) (instance? Path file)) (str file) file)
+         file (if (instance? File file) (str file) file)
          ^SegmentIdRange r (if (nil? file)
                              (SegmentIdRange/of ^String id)
-                             (SegmentIdRange/of ^String id (args/path (text file "file") op)))]
+                             (SegmentIdRange/of ^String id ^Path (if (instance? Path file) file (args/path (text file "file") op))))]
      {:base (.base r) :length (.length r)})))
 
 ;; ------------------------------------------------------------------ export
@@ -942,8 +943,8 @@
   Options:
     :timeout-ms  as in signal-wait!
 
-  Errors: :rsm/bad-args-errors, :rsm/insufficient-mem, :rsm/timeout, :rsm/interrupted.
-  rsm_intr_signal_wait_pollfd(3RSM)."
+  Errors: :rsm/bad-addr (nil), :rsm/bad-args-errors, :rsm/insufficient-mem, :rsm/timeout,
+  :rsm/interrupted. rsm_intr_signal_wait_pollfd(3RSM)."
   ([fds] (signal-wait-pollfd! fds nil))
   ([fds opts]
    (let [op "signal-wait-pollfd"
@@ -968,7 +969,8 @@
              ended it (ex-data says which, as in :rsm/conn-aborted), with nil if it was
              closed, or with what f threw
 
-  Errors: :rsm/bad-seg-hndl, :rsm/bad-args-errors (not a function)."
+  Errors: :rsm/bad-seg-hndl, :rsm/bad-args-errors (not a function),
+  :rsm/insufficient-resources (no thread can be made)."
   ([segment f] (on-signal! segment f nil))
   ([segment f opts]
    (let [op "on-signal"

@@ -94,7 +94,7 @@ public final class Controller implements AutoCloseable {
         }
         String type = name.substring(0, digits).toLowerCase(Locale.ROOT);
         int unit = unit(name.substring(digits));
-        if (!type.isEmpty() && name.length() < NAME_LIMIT && unit >= 0) {
+        if (!type.isEmpty() && name.length() < NAME_LIMIT) {
             Interconnect found = new LoopbackProvider().open(type, unit, node);
             if (found != null) {
                 return found;
@@ -124,8 +124,14 @@ public final class Controller implements AutoCloseable {
         }
     }
 
+    /** The unit; a number too large for an int is one that no controller has, except where any number means the same. */
     private static int unit(String digits) {
-        return digits.isEmpty() ? 0 : digits.length() > 9 ? -1 : Integer.parseInt(digits);
+        int zeros = 0;
+        while (zeros < digits.length() && digits.charAt(zeros) == '0') {
+            zeros++;
+        }
+        String number = digits.substring(zeros);
+        return number.isEmpty() ? 0 : number.length() > 9 ? Integer.MAX_VALUE : Integer.parseInt(number);
     }
 
     /**

@@ -249,14 +249,18 @@ public final class ExportSegment extends SegmentMemory implements Segment {
             return List.of();
         }
         Interconnect interconnect = controller.interconnect();
-        if (access.size() > interconnect.maxAccessEntries()) {
-            throw RsmException.of(RsmError.BAD_ACL, op).with("entries", access.size())
+        Object[] entries = Lists.copy(access, AccessEntry.class, Lists.LONGEST, RsmError.BAD_ACL, op);
+        if (entries.length > interconnect.maxAccessEntries()) {
+            throw RsmException.of(RsmError.BAD_ACL, op).with("entries", entries.length)
                 .with("max-entries", interconnect.maxAccessEntries());
         }
-        for (AccessEntry entry : access) {
-            if (entry == null) {
+        List<AccessEntry> checked = new ArrayList<>(entries.length);
+        for (Object each : entries) {
+            if (each == null) {
                 throw RsmException.of(RsmError.BAD_ACL, op).hint("an entry is null");
             }
+            AccessEntry entry = (AccessEntry) each;
+            checked.add(entry);
             boolean reachable = interconnect.localOnly() ? entry.node() == interconnect.localNode()
                 : entry.node() >= 0 && entry.node() <= MAX_NODE;
             if (!reachable) {
@@ -268,7 +272,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
                     .hint("a permission is three octal digits of 4 (read) and 2 (write), at most 0666");
             }
         }
-        return List.copyOf(access);
+        return List.copyOf(checked);
     }
 
     /**
@@ -338,6 +342,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
                 return;
             }
             checkAlignment(op, address);
+            checkApart(op, address);
             rebindTo(address, Controller.occupied(op, address, length));
         } finally {
             lock.unlock();
@@ -361,6 +366,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
                 return;
             }
             checkAlignment(op, address);
+            checkApart(op, address);
             rebindTo(address, buffer);
         } finally {
             lock.unlock();
@@ -378,6 +384,13 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         if (length != size()) {
             throw RsmException.of(RsmError.BAD_LENGTH, op).with("length", length).with("size", size())
                 .hint("the other memory has to be as long as the segment");
+        }
+    }
+
+    private void checkApart(String op, long address) {
+        if (address < base + size() && base < address + size()) {
+            throw RsmException.of(RsmError.BAD_ADDR, op).with("address", address).with("present-address", base).with("length", size())
+                .hint("the range overlaps the segment's present memory: give that memory itself, or other memory");
         }
     }
 

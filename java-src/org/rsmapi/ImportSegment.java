@@ -700,8 +700,8 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
      * @return the residual count, 0
      * @throws RsmException in this order: BAD_SGIO (null), BAD_SEG_HNDL (the segment is null or disconnected), BAD_SGIO (no pieces or
      *     more than 16); then for each piece, with {@code entry} (its index) and {@code residual} (how many are left, with it) in the
-     *     data: BAD_SGIO (null), BAD_ADDR, BAD_LOCALMEM_HNDL (the local side), BAD_LENGTH (negative), CONN_ABORTED and the others of
-     *     {@link SegmentTransfer}; then those of {@link Segment#signalPost}
+     *     data: BAD_SGIO (null), BAD_LOCALMEM_HNDL, BAD_ADDR (the local side), BAD_OFFSET (also: a negative length), BAD_LENGTH (past
+     *     the end of the local side), CONN_ABORTED and the others of {@link SegmentTransfer}; then those of {@link Segment#signalPost}
      */
     public static int putv(ScatterGather request) {
         return Vector.move("putv", true, request);

@@ -3,7 +3,6 @@ package org.rsmapi;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Objects;
 import org.rsmapi.sys.Errno;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Waiting;
@@ -27,6 +26,9 @@ public final class PollFd {
     public static final int NVAL = 0x20;
     /** {@code POLLRDNORM}: there is something to read; of a segment, an event. */
     public static final int RDNORM = 0x40;
+
+    /** More than a process can have open where nobody has changed the kernel's limit; the kernel says so. */
+    private static final int MOST = 1 << 20;
 
     private final Segment segment;
     private final Signaling signaling;
@@ -78,15 +80,21 @@ public final class PollFd {
      *
      * @param timeout  null or negative: for ever; zero: not at all
      * @return for how many there is something, at least 1
-     * @throws RsmException BAD_ARGS_ERRORS (null in the list, more descriptors than a process can have), INSUFFICIENT_MEM, INTERRUPTED,
+     * @throws RsmException BAD_ADDR (no list), BAD_ARGS_ERRORS (null in the list, a list that cannot be read, more descriptors than a process can have), INSUFFICIENT_MEM, INTERRUPTED,
      *     TIMEOUT
      */
     public static int await(List<PollFd> fds, Duration timeout) {
         String op = "signal-wait-pollfd";
-        if (fds == null || fds.stream().anyMatch(Objects::isNull)) {
-            throw RsmException.of(RsmError.BAD_ARGS_ERRORS, op).with("argument", "fds").hint("give a list of poll descriptors");
+        if (fds == null) {
+            throw RsmException.of(RsmError.BAD_ADDR, op).with("argument", "fds").hint("give a list of poll descriptors");
         }
-        List<PollFd> waited = new ArrayList<>(fds);
+        List<PollFd> waited = new ArrayList<>();
+        for (Object each : Lists.copy(fds, PollFd.class, MOST, RsmError.BAD_ARGS_ERRORS, op)) {
+            if (each == null) {
+                throw RsmException.of(RsmError.BAD_ARGS_ERRORS, op).with("argument", "fds").hint("a descriptor is null");
+            }
+            waited.add((PollFd) each);
+        }
         long deadline = Signaling.deadline(timeout);
         while (true) {
             switch (poll(op, waited, deadline)) {

@@ -294,7 +294,11 @@ public final class RsmException extends ExceptionInfo {
     }
 
     private static Object plain(Object value) {
-        return plain(value, DEEPEST_LIST);
+        try {
+            return plain(value, DEEPEST_LIST);
+        } catch (RuntimeException e) { // somebody's own number or list, which fails when it is looked at
+            return "an instance of " + value.getClass().getName();
+        }
     }
 
     private static Object plain(Object value, int deep) {

@@ -1,6 +1,6 @@
 package org.rsmapi;
 
-import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 
@@ -18,8 +18,17 @@ public record ScatterGather(ImportSegment segment, int flags, List<IoVec> iovec)
     /** {@code RSM_MAX_SGIOREQS}: as many pieces can be moved with one call. */
     public static final int MAX_REQUESTS = 16;
 
-    /** Keeps a copy of the list. */
+    /**
+     * Keeps a copy of the list.
+     *
+     * @throws RsmException BAD_SGIO (the list cannot be read, or has an item that is no piece)
+     */
     public ScatterGather {
-        iovec = iovec == null ? List.of() : Collections.unmodifiableList(new ArrayList<>(iovec));
+        iovec = iovec == null ? List.of() : Collections.unmodifiableList(copy(iovec));
+    }
+
+    private static List<IoVec> copy(List<IoVec> iovec) {
+        Object[] pieces = Lists.copy(iovec, IoVec.class, Lists.LONGEST, RsmError.BAD_SGIO, "scatter-gather");
+        return Arrays.asList(Arrays.copyOf(pieces, pieces.length, IoVec[].class));
     }
 }

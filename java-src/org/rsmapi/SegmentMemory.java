@@ -45,6 +45,9 @@ public abstract class SegmentMemory {
     /** What every JVM can allocate; the last few lengths below 2^31 are not portable. */
     private static final int LONGEST_ARRAY = Integer.MAX_VALUE - 8;
 
+    /** Bytes of an array for which the limit of the heap is not asked for. */
+    private static final long ALWAYS_TRIED = 1L << 20;
+
     /** The address of offset 0, a multiple of the page size. */
     long base;
 
@@ -903,7 +906,16 @@ public abstract class SegmentMemory {
             throw RsmException.of(RsmError.BAD_LENGTH, op).with("count", count)
                 .hint("an array holds at most " + LONGEST_ARRAY + " elements");
         }
+        checkHeap(op, count << shift);
         return (int) count;
+    }
+
+    /** An array that is larger than the heap can be is refused; of one that is not, the JVM finds out whether there is room. */
+    static void checkHeap(String op, long bytes) {
+        if (bytes > ALWAYS_TRIED && bytes > Runtime.getRuntime().maxMemory()) {
+            throw RsmException.of(RsmError.INSUFFICIENT_MEM, op).with("length", bytes)
+                .with("heap-limit", Runtime.getRuntime().maxMemory()).hint("read it in parts, or start the JVM with a larger heap (-Xmx)");
+        }
     }
 
     static RsmException unusable(String op, RuntimeException cause) {

@@ -93,7 +93,9 @@
               value's size"
    :array "`:rsm/bad-addr` if the array is nil or of another type;
           `:rsm/bad-length` if a count is negative or reaches past the end of
-          the array"})
+          the array"
+   :heap "`:rsm/insufficient-mem` if a new array would be larger than the heap
+         can be"})
 
 (defn- failures [& kinds]
   (str (errors :range) " " (str/join "; " (map errors kinds)) "."))
@@ -263,7 +265,7 @@
                     or count elements of it from index on.")
                (str (when order order-doc)
                     " Any alignment. No promise on memory order, within the array neither.")
-               (apply failures :read :array order)
+               (apply failures :read :array :heap order)
                pointer)
         ~@(bodies reading 'array-or-count))
      `(defn ~(symbol (str put-op "!"))

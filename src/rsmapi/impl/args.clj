@@ -195,6 +195,19 @@
     :else (throw (failure RsmError/BAD_ARGS_ERRORS op :argument "attr"
                           :hint "attributes are :none, :fixed and :reserved"))))
 
+(defn- items
+  "At most so many items of a sequential collection, as a vector. A sequence may fail when it is read."
+  [x n ^RsmError error op argument]
+  (try
+    (into [] (take n) x)
+    (catch Exception e
+      (throw (-> (failure error op :argument argument :reason (str e) :hint "it cannot be read")
+                 (.causedBy e))))))
+
+(def ^:private longest
+  "No list that a call takes is as long."
+  4096)
+
 (defn- access-entry [x op]
   (let [[node bits] (cond
                       ;; the keys first: a sorted map may not bear to be asked for others
@@ -210,7 +223,7 @@
   ^List [x op]
   (cond
     (nil? x) nil
-    (sequential? x) (mapv #(access-entry % op) (take 4096 x))
+    (sequential? x) (mapv #(access-entry % op) (items x longest RsmError/BAD_ACL op "acl"))
     :else (throw (failure RsmError/BAD_ACL op :argument "acl"
                           :hint "the access list is a vector of {:node 0 :perm 0640}"))))
 
@@ -267,7 +280,7 @@
     (ScatterGather. im
                     (int (bit-or (long (if (flag signal op "signal") ScatterGather/IMPLICIT_SIGPOST 0))
                                  (long (if (flag no-accumulate op "no-accumulate") Segment/SIGPOST_NO_ACCUMULATE 0))))
-                    (let [pieces (take (inc ScatterGather/MAX_REQUESTS) pieces)]
+                    (let [pieces (items pieces longest RsmError/BAD_SGIO op "iovec")]
                       ;; too many are told before what is wrong with one of them
                       (if (< ScatterGather/MAX_REQUESTS (count pieces))
                         (repeat (count pieces) nil)
@@ -306,6 +319,8 @@
 (defn pollfds
   "The descriptors to wait for."
   ^List [x op]
-  (if (sequential? x)
-    (into [] (comp (take most-descriptors) (map #(pollfd % op))) x)
+  (cond
+    (sequential? x) (mapv #(pollfd % op) (items x most-descriptors RsmError/BAD_ARGS_ERRORS op "fds"))
+    (nil? x) nil ; which the core refuses
+    :else
     (throw (failure RsmError/BAD_ARGS_ERRORS op :argument "fds" :hint "give a vector of descriptors"))))

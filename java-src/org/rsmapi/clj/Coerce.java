@@ -138,7 +138,11 @@ public final class Coerce {
     /** A number argument, rounded to a double; BAD_ARGS_ERRORS for anything but a number. */
     public static double number(Object value, String argument, String op) {
         if (value instanceof Number) {
-            return ((Number) value).doubleValue();
+            try {
+                return ((Number) value).doubleValue();
+            } catch (RuntimeException e) { // a ratio with the denominator 0, or somebody's own number
+                throw badArgument(value, argument, op, "give a number").causedBy(e);
+            }
         }
         throw badArgument(value, argument, op, "give a number");
     }
@@ -254,7 +258,7 @@ public final class Coerce {
             return ((Number) value).longValue();
         } else if (value instanceof BigInt) {
             return exactly(((BigInt) value).toBigInteger());
-        } else if (value instanceof BigInteger) {
+        } else if (value != null && value.getClass() == BigInteger.class) {
             BigInteger big = (BigInteger) value;
             return big.compareTo(LEAST) >= 0 && big.compareTo(MOST) <= 0 ? big.longValue() : null;
         }

@@ -29,7 +29,7 @@ public final class Listener implements AutoCloseable {
      * Starts listening.
      *
      * @param ending  is called last, on the same thread, with what ended it, null if it was {@link #close()}
-     * @throws RsmException BAD_SEG_HNDL (the segment has been ended)
+     * @throws RsmException BAD_SEG_HNDL (the segment has been ended), INSUFFICIENT_RESOURCES (no thread can be made)
      */
     public static Listener start(Segment segment, Consumer<Segment> action, Consumer<Throwable> ending) {
         if (!segment.isOpen()) {

@@ -7,6 +7,8 @@ import java.net.URL;
 import java.net.URLConnection;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
 import java.util.stream.Collectors;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
@@ -14,6 +16,7 @@ import org.rsmapi.mem.Engine;
 import org.rsmapi.sys.Late;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Sockets;
+import org.rsmapi.sys.Threads;
 import org.rsmapi.sys.Vm;
 
 /**
@@ -31,6 +34,8 @@ final class Rehearsal {
     private static final String OP = "get-controller";
     private static final String LIST = "META-INF/rsmapi/classes";
 
+    private static final long STACK_BYTES = 1L << 21;
+
     private static boolean over;
 
     private Rehearsal() {}
@@ -44,14 +49,51 @@ final class Rehearsal {
      */
     static synchronized void once() {
         if (!over) {
-            // First of all: an engine that is initialised by another way than by its base class can wait for it forever.
-            chooseEngine();
-            callKernel();
-            load(names());
-            rehearseSockets();
-            Failures.resources(OP, OsError.rehearsal()).getData();
+            onFreshStack(Rehearsal::rehearse);
             over = true;
         }
+    }
+
+    /**
+     * Runs it in a thread of its own, if there can be one: a class whose initialisation ends in a StackOverflowError could never be used
+     * again.
+     */
+    private static void onFreshStack(Runnable action) {
+        FutureTask<Void> task = new FutureTask<>(action, null);
+        try {
+            Threads.start(new Thread(null, task, "rsmapi-start", STACK_BYTES));
+        } catch (OsError e) {
+            task.run();
+        }
+        boolean interrupted = false;
+        try {
+            while (true) {
+                try {
+                    task.get();
+                    return;
+                } catch (InterruptedException e) {
+                    interrupted = true; // it takes milliseconds
+                }
+            }
+        } catch (ExecutionException e) {
+            if (e.getCause() instanceof Error) {
+                throw (Error) e.getCause();
+            }
+            throw (RuntimeException) e.getCause();
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
+    private static void rehearse() {
+        // First of all: an engine that is initialised by another way than by its base class can wait for it forever.
+        chooseEngine();
+        callKernel();
+        load(names());
+        rehearseSockets();
+        Failures.resources(OP, OsError.rehearsal()).getData();
     }
 
     private static void chooseEngine() {

@@ -1,5 +1,6 @@
 package org.rsmapi.mem;
 
+import java.lang.reflect.InvocationTargetException;
 import java.nio.ByteBuffer;
 import java.util.Locale;
 
@@ -262,6 +263,9 @@ public abstract class Engine {
     static IllegalStateException broken(Throwable cause) {
         if (cause instanceof Error) {
             throw (Error) cause;
+        }
+        if (cause instanceof InvocationTargetException && cause.getCause() instanceof VirtualMachineError) {
+            throw (Error) cause.getCause(); // of the stack or the heap, and not of what was called
         }
         return new IllegalStateException("the JDK's memory access did not do what it should", cause);
     }

@@ -5,6 +5,7 @@ import java.lang.invoke.MethodHandle;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.MethodType;
 import java.lang.reflect.Array;
+import java.lang.reflect.InvocationTargetException;
 import java.util.Optional;
 
 /**
@@ -95,6 +96,9 @@ final class LinkedCalls implements Late {
     }
 
     private static Error broken(Throwable t) {
+        if (t instanceof InvocationTargetException && t.getCause() instanceof VirtualMachineError) {
+            return (Error) t.getCause(); // of the stack or the heap, and not of what was called
+        }
         return t instanceof Error ? (Error) t : new LinkageError("java.lang.foreign", t);
     }
 
