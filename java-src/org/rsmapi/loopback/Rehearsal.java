@@ -79,7 +79,9 @@ final class Rehearsal {
             if (e.getCause() instanceof Error) {
                 throw (Error) e.getCause();
             }
-            throw (RuntimeException) e.getCause();
+            RuntimeException failure = (RuntimeException) e.getCause();
+            failure.fillInStackTrace(); // the caller is in this thread
+            throw failure;
         } finally {
             if (interrupted) {
                 Thread.currentThread().interrupt();
