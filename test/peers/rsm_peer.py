@@ -77,8 +77,8 @@ rsm_peer.py export <node> <segid> <size> <acl> [<controller>] [--order little|bi
     one-lost      no counter for the importer, but announces it
     garbage       random bytes, half of the time behind a good header (--seed)
     silent        none at all                            close           none, and closes
-    drip          a good one after --seconds             notice          a good one, then a notice of type 99 with descriptors
-    notices       a good one, then notices of type 99 without end
+    drip          a good one after --seconds             notice          a good one, then a notice of type 99
+    notice-fds    the same with descriptors              notices         a good one, then notices of type 99 without end
   with a descriptor whose last close takes a day:
     slow-refusal  with a refusal                         slow-extra      as a fifth descriptor of a good answer
     slow-notice   with a notice after a good answer      slow-unread     behind a refusal, where it is not read
@@ -869,7 +869,7 @@ class EvilExporter(Exporter):
             "state-unsealed": lambda: [self._state(0, b"RSMS")],
             "state-magic": lambda: [self._state(SEALS, b"RSM?")],
             "many-fds": lambda: [os.open("/dev/null", os.O_RDONLY) for _ in range(20)],
-            "notice": lambda: [os.open("/dev/null", os.O_RDONLY) for _ in range(3)],
+            "notice-fds": lambda: [os.open("/dev/null", os.O_RDONLY) for _ in range(3)],
         }.get(self.kind, list)()
         super().publish()
 
@@ -983,6 +983,10 @@ class EvilExporter(Exporter):
         self.due.append((time.monotonic() + self.seconds, peer))
 
     def do_notice(self, peer, answer, fds):
+        self._tell(peer, answer, fds)
+        self._tell(peer, HEADER.pack(MAGIC, VERSION, 99, 48) + bytes(36))
+
+    def do_notice_fds(self, peer, answer, fds):
         self._tell(peer, answer, fds)
         self._tell(peer, HEADER.pack(MAGIC, VERSION, 99, 48) + bytes(36), self.extra)
 

@@ -586,12 +586,20 @@
         (with-peer [peer {} "export" 0 (id-of id) size "0600" "--evil" "rdonly"]
           (is (= "published" (line peer)))
           (is (= {:code 0 :read 0} (in-child `(connect {:segment-id ~id :perm :read}))))))
-      (testing "a notice of a later version is ignored, and what came with it is closed"
+      (testing "a notice of a later version is ignored"
         (with-peer [peer {} "export" 0 (id-of id) size "0600" "--evil" "notice"]
           (is (= "published" (line peer)))
           (is (= 0 (:code (in-child `(connect {:segment-id ~id})))))
           (is (= "ok" (ask peer "write" 0 "07")))
           (is (= 7 (:read (in-child `(connect {:segment-id ~id})))))))
+      (testing "one with descriptors ends the connection"
+        (with-peer [peer {} "export" 0 (id-of id) size "0600" "--evil" "notice-fds"]
+          (is (= "published" (line peer)))
+          (in-child `(import! {:segment-id ~id}))
+          ;; the exporter's attempt fails, and it gives up; or, if it came in time or the kernel is an older one, the importer does
+          (is (eventually (contains? (cond-> #{"protocol-error"} (peer/refused-descriptors?) (conj "exporter-gone"))
+                             (in-child `(:rsm/reason (error/catching (rsm/map! @imported) (rsm/unmap! @imported) nil))))))
+          (in-child `(rsm/close! @imported))))
       (is (eventually (= before (belongings-of-child)))))))
 
 ;; -------------------------------------------- importers that do not keep to it
