@@ -52,7 +52,7 @@ final class Backing {
     private final long length;
     /** The address range that was allocated here, whether or not the memory is still there. */
     private final long allocated;
-    private final List<Publication> publications = new ArrayList<>();
+    private final ArrayList<Publication> publications = new ArrayList<>();
     private volatile long address;
     private boolean adopted;
     /** Never read: it keeps the memory's owner reachable. */
@@ -262,6 +262,7 @@ final class Backing {
                     gate.open();
                 }
             }
+            publications.ensureCapacity(publications.size() + 1); // so that adding does not fail
             Publication publication = opening.get();
             publications.add(publication);
             return publication;

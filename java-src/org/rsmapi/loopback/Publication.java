@@ -60,6 +60,8 @@ final class Publication {
     private AccessPolicy access;
     private long generation;
     private boolean over;
+    /** Whether all that its end has to do is done. */
+    private boolean ended;
 
     /**
      * Publishes under a name.
@@ -144,13 +146,18 @@ final class Publication {
     void end(int reason) {
         backing.lock();
         try {
-            if (over) {
+            if (ended) {
                 return;
             }
-            over = true;
+            if (!over) {
+                over = true;
+                generation++;
+            }
+            // from here on each step can be made again: after an error, such as OutOfMemoryError, the call is made once more
             registration.remove();
-            Sockets.endListener(listener);
-            generation++;
+            if (listener.isOpen()) {
+                Sockets.endListener(listener);
+            }
             state.revoke(generation);
             abortImporters(reason);
             silent.addAll(patient);
@@ -159,6 +166,7 @@ final class Publication {
             }
             state.close();
             stateForReading.close();
+            ended = true;
         } finally {
             backing.unlock();
         }
