@@ -43,8 +43,10 @@
   "The threads by the names the kernel has of them. The JVM's own are the same all the time,
   because the children's options keep it from starting some on demand."
   []
-  (frequencies (map #(str/trim (child/proc "self/task" % "comm"))
-                    (.list (io/file "/proc/self/task")))))
+  (frequencies (keep #(try
+                        (str/trim (child/proc "self/task" % "comm"))
+                        (catch java.io.IOException _)) ; it has ended meanwhile
+                     (.list (io/file "/proc/self/task")))))
 
 (defn- virtual-bytes []
   (* 1024 (parse-long (second (re-find #"VmSize:\s+(\d+) kB" (child/proc "self/status"))))))
