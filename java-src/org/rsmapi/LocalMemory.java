@@ -6,7 +6,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentSkipListMap;
 import org.rsmapi.mem.Reclaim;
-import org.rsmapi.sys.Errno;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Stack;
 import org.rsmapi.sys.Vm;
@@ -67,9 +66,11 @@ public final class LocalMemory extends SegmentMemory implements AutoCloseable {
         try {
             return Vm.mapAnonymous(length);
         } catch (OsError e) {
-            RsmError error = e.is(Errno.ENOMEM, Errno.EAGAIN) ? RsmError.INSUFFICIENT_MEM : RsmError.INTERNAL_ERROR;
-            throw RsmException.of(error, "allocate").with("length", length).with("errno", e.errno())
+            RsmError error = e.want() == OsError.Want.NOTHING ? RsmError.INTERNAL_ERROR
+                : e.want().isMemory() ? RsmError.INSUFFICIENT_MEM : RsmError.INSUFFICIENT_RESOURCES;
+            RsmException failure = RsmException.of(error, "allocate").with("length", length).with("errno", e.errno())
                 .with("system-call", e.call()).causedBy(e);
+            throw e.want() == OsError.Want.NOTHING ? failure : failure.hint(e.want().hint());
         }
     }
 

@@ -387,7 +387,7 @@ final class Backing {
                 address = before;
             }
             MemFd.write(file, before, length);
-            Vm.replaceShared(before, file, length, Vm.PROT_READ | Vm.PROT_WRITE, 0);
+            Vm.restoreShared(before, file, length, Vm.PROT_READ | Vm.PROT_WRITE, 0);
             throw e;
         }
     }

@@ -461,14 +461,7 @@ final class LoopbackConnection implements Connection {
     }
 
     private static RsmException cannotMap(Placement placement, long address, long offset, long length, OsError e) {
-        RsmError error = RsmError.BAD_LENGTH;
-        if (e != null && e.is(Errno.ENOMEM) && Vm.mappingsExhausted()) {
-            error = RsmError.INSUFFICIENT_RESOURCES;
-        } else if (e != null && !e.is(Errno.ENOMEM, Errno.EEXIST, Errno.EINVAL, Errno.EPERM)) {
-            error = RsmError.MAP_FAILED;
-        }
-        RsmException failure = e == null ? RsmException.of(error, "import-map") : Failures.of(error, "import-map", e);
-        failure.with("offset", offset).with("length", length);
+        RsmException failure = cannotMap(e).with("offset", offset).with("length", length);
         if (placement == Placement.ANYWHERE) {
             return failure;
         }
@@ -481,7 +474,18 @@ final class LoopbackConnection implements Connection {
             return failure.with("occupied-by", there)
                 .hint("something is mapped there; choose another address, or map over memory from LocalMemory.allocate");
         }
-        return failure.hint("nothing can be mapped at that address");
+        return failure.data().containsKey("hint") ? failure : failure.hint("nothing can be mapped at that address");
+    }
+
+    private static RsmException cannotMap(OsError e) {
+        if (e == null) {
+            return RsmException.of(RsmError.BAD_LENGTH, "import-map");
+        }
+        if (e.want() != OsError.Want.NOTHING && e.want() != OsError.Want.MEMORY) {
+            return Failures.resources("import-map", e);
+        }
+        boolean badRange = e.is(Errno.ENOMEM, Errno.EEXIST, Errno.EINVAL, Errno.EPERM);
+        return Failures.of(badRange ? RsmError.BAD_LENGTH : RsmError.MAP_FAILED, "import-map", e);
     }
 
     @Override

@@ -13,6 +13,7 @@ import java.util.stream.Collectors;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.mem.Engine;
+import org.rsmapi.sys.Effects;
 import org.rsmapi.sys.Late;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Sockets;
@@ -35,6 +36,8 @@ final class Rehearsal {
     private static final String LIST = "META-INF/rsmapi/classes";
 
     private static final long STACK_BYTES = 1L << 21;
+    private static final String PLATFORM = System.getProperty("os.name") + " " + System.getProperty("os.version") + " "
+        + System.getProperty("os.arch");
 
     private static boolean over;
 
@@ -95,6 +98,7 @@ final class Rehearsal {
         callKernel();
         load(names());
         rehearseSockets();
+        rehearseEffects();
         Failures.resources(OP, OsError.rehearsal()).getData();
     }
 
@@ -123,6 +127,20 @@ final class Rehearsal {
             Sockets.rehearse();
         } catch (OsError e) {
             throw Failures.resources(OP, e);
+        }
+    }
+
+    /** After the classes: what is tried, and how a failure is told, needs them. */
+    private static void rehearseEffects() {
+        try {
+            Effects.rehearse();
+        } catch (OsError e) {
+            throw Failures.resources(OP, e);
+        } catch (Effects.Missing e) {
+            RsmException absent = e.failure() == null ? RsmException.of(RsmError.CTLR_NOT_PRESENT, OP).causedBy(e)
+                : Failures.of(RsmError.CTLR_NOT_PRESENT, OP, e.failure());
+            throw absent.with("effect", e.effect()).with("platform", PLATFORM)
+                .hint("the library needs a system on which this holds; an emulator or a sandbox may be in the way");
         }
     }
 

@@ -11,8 +11,12 @@ import java.util.concurrent.atomic.AtomicInteger;
  */
 public final class Fd implements AutoCloseable {
     private static final int CLOSED = -1;
-    private static final int RLIMIT_NOFILE = 7;
-    private static final int RLIMIT_BYTES = 16;
+    /** The descriptors that are left to the JVM, and the part of the limit that they are where the limit is small. */
+    private static final long RESERVE = 64;
+    private static final long RESERVE_PART = 8;
+
+    /** The first number that is of the reserve, as far as that is known. */
+    private static volatile long reserved;
 
     private final AtomicInteger number;
 
@@ -45,11 +49,7 @@ public final class Fd implements AutoCloseable {
 
     /** How many descriptors this process may have open at present ({@code RLIMIT_NOFILE}). */
     public static long limit() {
-        try (Scratch block = new Scratch(RLIMIT_BYTES)) {
-            check(Libc.getrlimit(RLIMIT_NOFILE, block.address()), "getrlimit");
-            long limit = block.getLong(0);
-            return limit < 0 ? Long.MAX_VALUE : limit;
-        }
+        return Limit.descriptors();
     }
 
     @Override
@@ -58,14 +58,31 @@ public final class Fd implements AutoCloseable {
         return n == CLOSED ? "fd closed" : "fd " + n;
     }
 
+    /**
+     * A new descriptor of the library's.
+     *
+     * @throws OsError EMFILE also if it is one of those that are left to the JVM, which needs some to load classes and open files.
+     *     The kernel gives the lowest number that is free, so a number tells how many are in use at least
+     */
     static Fd of(int result, String call) {
-        check(result, call);
+        int number = check(result, call);
         try {
-            return new Fd(result);
-        } catch (Error e) { // for want of memory: then the descriptor has no owner
-            Libc.close(result);
+            if (number < reserved || number < look()) {
+                return new Fd(number);
+            }
+        } catch (RuntimeException | Error e) { // for want of memory: then the descriptor has no owner
+            Libc.close(number);
             throw e;
         }
+        Libc.close(number);
+        throw new OsError(call, Errno.EMFILE);
+    }
+
+    private static long look() {
+        long limit = limit();
+        long first = limit - Math.min(RESERVE, limit / RESERVE_PART);
+        reserved = first;
+        return first;
     }
 
     /** The result of a call that answers -1 when it fails; errno is read before anything else can change it. */

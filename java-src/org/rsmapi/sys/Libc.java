@@ -44,6 +44,8 @@ final class Libc {
 
     static native int munmap(long address, long length);
 
+    static native int mprotect(long address, long length, int prot);
+
     static native int madvise(long address, long length, int advice);
 
     static native int socket(int domain, int type, int protocol);
@@ -94,8 +96,12 @@ final class Libc {
 
     static native int mlock(long address, long length);
 
+    static native int munlock(long address, long length);
+
     /** For calls that not every C library has a function for; the numbers depend on the processor. */
     static native long syscall(long number, long a, long b, long c, long d, long e, long f);
+
+    static final long SYS_STATX = "aarch64".equals(System.getProperty("os.arch")) ? 291 : 332;
 
     static final long SYS_PREADV2 = "aarch64".equals(System.getProperty("os.arch")) ? 286 : 327;
 }

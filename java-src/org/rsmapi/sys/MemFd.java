@@ -13,22 +13,31 @@ public final class MemFd {
     private static final int F_SEAL_SEAL = 1;
     private static final int F_SEAL_SHRINK = 2;
     private static final int F_SEAL_GROW = 4;
+    private static final int F_SEAL_WRITE = 8;
     private static final int O_ACCMODE = 3;
     private static final int O_RDONLY = 0;
     private static final int O_RDWR = 2;
     private static final int O_CLOEXEC = 02000000;
     private static final int SEEK_END = 2;
+    private static final int SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    private static final int AT_EMPTY_PATH = 0x1000;
+    private static final int STATX_BLOCKS = 0x400;
+    private static final int STATX_BLOCKS_AT = 48;
+    private static final int STATX_BYTES = 256;
+    private static final int BLOCK = 512;
     private static final int FALLOC_FL_KEEP_SIZE = 1;
     private static final int FALLOC_FL_PUNCH_HOLE = 2;
-    private static final int OWNER_READ = 0400;
+    static final int OWNER_READ = 0400;
     private static final long TMPFS_MAGIC = 0x01021994L;
     private static final int STATFS_BYTES = 256;
-    private static final int ATTEMPTS = 100;
-    private static final long WRITE_STEP = 1L << 30;
-    /** From this size on it is worth asking whether the memory is there: below, asking costs more than getting it. */
-    private static final long LARGE = 4L << 20;
+    private static final long STEP = 16L << 20;
+    private static final int ZEROS = 1 << 16;
+
+    private static final String ALLOCATE = "fallocate";
 
     private static volatile boolean noexecSealKnown = true;
+    /** Whether fallocate(2) gives a file its memory. */
+    static volatile boolean fallocates = true;
 
     private MemFd() {}
 
@@ -40,16 +49,13 @@ public final class MemFd {
      * @throws OsError ENOMEM, ENOSPC or EFBIG when there is not enough memory, EMFILE or ENFILE when descriptors ran out
      */
     public static Fd create(String name, long length) {
-        if (length >= LARGE && length > SystemMemory.available()) {
-            // The kernel would hand out page after page and then end some process to get them back.
-            throw new OsError("fallocate", Errno.ENOMEM);
-        }
+        SystemMemory.take(length, ALLOCATE);
         Fd fd = open(name);
         try {
             Fd.check(Libc.fchmod(fd.number(), OWNER_READ), "fchmod");
             Fd.check(Libc.ftruncate(fd.number(), length), "ftruncate");
-            allocate(fd, 0, 0, length, "fallocate");
-            Fd.check(Libc.fcntl(fd.number(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), "fcntl(F_ADD_SEALS)");
+            allocate(fd, length);
+            Fd.check(Libc.fcntl(fd.number(), F_ADD_SEALS, SEALS), "fcntl(F_ADD_SEALS)");
             return fd;
         } catch (RuntimeException | Error e) {
             fd.close();
@@ -73,11 +79,49 @@ public final class MemFd {
         throw new OsError(call, errno);
     }
 
-    private static void allocate(Fd fd, int mode, long offset, long length, String call) {
-        // A signal (the JVM sends itself some) interrupts a large fallocate, which then undoes what it did: try again.
-        for (int attempt = 0; Libc.fallocate(fd.number(), mode, offset, length) != 0; attempt++) {
+    /** Gives a file of zeros its memory. */
+    static void allocate(Fd fd, long length) {
+        if (fallocates) {
+            fallocate(fd, 0, 0, length, ALLOCATE);
+            return;
+        }
+        try (Scratch zeros = new Scratch(ZEROS)) {
+            Steps steps = new Steps(length, ZEROS, ZEROS);
+            while (steps.more()) {
+                write(fd, zeros.address(), steps.done(), steps.size());
+                steps.made();
+            }
+        }
+    }
+
+    /** How many bytes of memory a file has; -1 if the kernel does not tell. */
+    static long allocated(Fd fd) {
+        try (Scratch block = new Scratch(STATX_BYTES + 1)) { // behind it a NUL: the empty path
+            boolean told = Libc.syscall(Libc.SYS_STATX, fd.number(), block.address() + STATX_BYTES, AT_EMPTY_PATH, STATX_BLOCKS,
+                block.address(), 0) == 0;
+            return told && (block.getInt(0) & STATX_BLOCKS) != 0 ? block.getLong(STATX_BLOCKS_AT) * BLOCK : -1;
+        }
+    }
+
+    /** Whether it has all the seals; the kernel adds one by itself. */
+    static boolean isSealed(Fd fd) {
+        return (Libc.fcntl(fd.number(), F_GET_SEALS, 0) & SEALS) == SEALS;
+    }
+
+    /** Adds a seal to a file that is sealed; false if the kernel refuses that. */
+    static boolean addSeals(Fd fd) {
+        return Libc.fcntl(fd.number(), F_ADD_SEALS, F_SEAL_WRITE) != -1;
+    }
+
+    private static void fallocate(Fd fd, int mode, long offset, long length, String call) {
+        Steps steps = new Steps(length, STEP, Vm.pageSize());
+        while (steps.more()) {
+            if (Libc.fallocate(fd.number(), mode, offset + steps.done(), steps.size()) == 0) {
+                steps.made();
+                continue;
+            }
             int errno = Native.getLastError();
-            if (errno != Errno.EINTR || attempt == ATTEMPTS) {
+            if (errno != Errno.EINTR || !steps.interrupted()) {
                 throw new OsError(call, errno);
             }
         }
@@ -90,21 +134,25 @@ public final class MemFd {
 
     /** Takes whole pages away: all mappings of them, in whatever process, read zeros from now on. */
     public static void punch(Fd fd, long offset, long length) {
-        allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length, "fallocate(PUNCH_HOLE)");
+        fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length, "fallocate(PUNCH_HOLE)");
     }
 
     /** Copies memory of this process to the start of the file. An address that cannot be read is EFAULT, not a crash. */
     public static void write(Fd fd, long address, long length) {
-        long done = 0;
-        while (done < length) {
-            long n = Libc.pwrite(fd.number(), address + done, Math.min(length - done, WRITE_STEP), done);
-            if (n == -1) {
-                int errno = Native.getLastError();
-                if (errno != Errno.EINTR) {
-                    throw new OsError("pwrite", errno);
-                }
-            } else {
-                done += n;
+        write(fd, address, 0, length);
+    }
+
+    private static void write(Fd fd, long address, long offset, long length) {
+        Steps steps = new Steps(length, STEP, Vm.pageSize());
+        while (steps.more()) {
+            long n = Libc.pwrite(fd.number(), address + steps.done(), steps.size(), offset + steps.done());
+            if (n > 0) {
+                steps.made(n);
+                continue;
+            }
+            int errno = n == 0 ? Errno.EINTR : Native.getLastError(); // nothing written is no progress
+            if (errno != Errno.EINTR || !steps.interrupted()) {
+                throw new OsError("pwrite", errno);
             }
         }
     }

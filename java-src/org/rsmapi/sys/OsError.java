@@ -4,13 +4,71 @@ package org.rsmapi.sys;
 public final class OsError extends RuntimeException {
     private static final long serialVersionUID = 1L;
 
+    /** What there was not enough of, and what can be done about it. */
+    public enum Want {
+        /** It failed for another reason. */
+        NOTHING(null),
+        /** Memory, of the machine, the control group or the process. */
+        MEMORY("use less memory at once, or free some"),
+        /** Memory that the process may lock. */
+        LOCKED_MEMORY("this process may not lock so much memory; see ulimit -l"),
+        /** Huge pages. */
+        HUGE_PAGES("the kernel has no huge pages for this segment now, or must not (kernels before 6.1 cannot)"),
+        /** Mappings that the kernel allows one process, less those that are left to the JVM. */
+        MAPPINGS("this process has almost as many mappings as it may have, and the last ones are left to the JVM; close mappings and "
+            + "segments and drop their objects, or see sysctl vm.max_map_count"),
+        /** Addresses of the process, less those that are left to the JVM. */
+        ADDRESSES("this process has almost no free addresses, and the last ones are left to the JVM; see ulimit -v"),
+        /** Descriptors that this process may have, less those that are left to the JVM. */
+        DESCRIPTORS("this process has too many open descriptors, and the last ones are left to the JVM; see ulimit -n"),
+        /** Descriptors of this user that are in messages. */
+        MESSAGES("this user has too many descriptors in messages that were not read yet; see ulimit -n"),
+        /** Threads. */
+        THREADS("no more threads can be made; see ulimit -u, and the limit on tasks of the process's group"),
+        /** Descriptors or buffers of the whole system. */
+        SYSTEM("the whole system has run out of descriptors or buffers");
+
+        private final String hint;
+
+        Want(String hint) {
+            this.hint = hint;
+        }
+
+        /** Whether it is memory of whatever kind. */
+        public boolean isMemory() {
+            return this == MEMORY || this == LOCKED_MEMORY;
+        }
+
+        /** What can be done about it; null for {@link #NOTHING}. */
+        public String hint() {
+            return hint;
+        }
+    }
+
     private final String call;
     private final int errno;
+    private final Want want;
 
     OsError(String call, int errno) {
+        this(call, errno, wantOf(errno));
+    }
+
+    OsError(String call, int errno, Want want) {
         super(call + ": " + Errno.describe(errno));
         this.call = call;
         this.errno = errno;
+        this.want = want;
+    }
+
+    /** What the number says where the call does not give it a meaning of its own. */
+    private static Want wantOf(int errno) {
+        switch (errno) {
+            case Errno.ENOMEM: case Errno.ENOSPC: case Errno.EFBIG: return Want.MEMORY;
+            case Errno.EMFILE: return Want.DESCRIPTORS;
+            case Errno.ETOOMANYREFS: return Want.MESSAGES;
+            case Errno.ENFILE: case Errno.ENOBUFS: case Errno.EAGAIN: return Want.SYSTEM;
+            default: return Want.NOTHING;
+        }
     }
 
     /** A failure that did not happen, for those who want to try out early how they tell of one. */
@@ -26,6 +84,11 @@ public final class OsError extends RuntimeException {
     /** The number of the error. */
     public int errno() {
         return errno;
+    }
+
+    /** What there was not enough of. */
+    public Want want() {
+        return want;
     }
 
     /** The error's symbolic name, such as {@code ENOMEM}. */

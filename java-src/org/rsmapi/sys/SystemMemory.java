@@ -1,13 +1,23 @@
 package org.rsmapi.sys;
 
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.util.List;
+import java.util.concurrent.atomic.AtomicLong;
 
 /** How much memory the machine has, and how much of it this process could still get. */
 public final class SystemMemory {
-    private static final Path CGROUPS = Path.of("/sys/fs/cgroup");
     private static final long UNKNOWN = Long.MAX_VALUE;
+
+    /** The part of what is allowed that is left to the JVM, and its bounds. */
+    private static final long RESERVE_PART = 16;
+    private static final long LEAST_RESERVE = 4L << 20;
+    private static final long MOST_RESERVE = 64L << 20;
+
+    /** How much may be taken before the next look: a part of what was there at the last one, and its bounds. */
+    private static final long STEP_PART = 16;
+    private static final long LEAST_STEP = 2L << 20;
+    private static final long MOST_STEP = 64L << 20;
+
+    /** Bytes that may be taken before the next look. */
+    private static final AtomicLong UNSEEN = new AtomicLong();
 
     private SystemMemory() {}
 
@@ -16,54 +26,43 @@ public final class SystemMemory {
         return meminfo("MemTotal:");
     }
 
-    /** What can be had without anybody being killed for it: the machine's available memory or what the control group leaves. */
+    /** What can be had without a process being killed for it: the machine's available memory or what the control groups leave. */
     public static long available() {
         long swap = meminfo("SwapFree:");
         long free = meminfo("MemAvailable:");
         long machine = free == UNKNOWN ? UNKNOWN : free + (swap == UNKNOWN ? 0 : swap);
-        return Math.min(machine, controlGroup());
+        long limit = Math.min(total(), ControlGroups.limit());
+        long reserve = Math.max(LEAST_RESERVE, Math.min(MOST_RESERVE, limit / RESERVE_PART));
+        long available = Math.min(machine, ControlGroups.available());
+        return available == UNKNOWN ? UNKNOWN : Math.max(0, available - reserve);
+    }
+
+    /**
+     * Says that memory is about to be taken. The kernel would hand out page after page, and then end a process to get them back.
+     * Many small amounts count together: what is there is looked up again after every few MiB.
+     *
+     * @throws OsError ENOMEM if there is not as much
+     */
+    static void take(long bytes, String call) {
+        if (UNSEEN.addAndGet(-bytes) < 0) {
+            look(bytes, call);
+        }
+    }
+
+    private static synchronized void look(long bytes, String call) {
+        if (UNSEEN.get() >= 0) {
+            return; // another thread has looked
+        }
+        long available = available();
+        if (bytes > available) {
+            UNSEEN.set(-1);
+            throw new OsError(call, Errno.ENOMEM);
+        }
+        UNSEEN.set(Math.min(available - bytes, Math.max(LEAST_STEP, Math.min(MOST_STEP, available / STEP_PART))));
     }
 
     private static long meminfo(String key) {
-        for (String line : Vm.procLines("/proc/meminfo")) {
-            if (line.startsWith(key)) {
-                return Long.parseLong(line.substring(key.length()).replace("kB", "").trim()) * 1024;
-            }
-        }
-        return UNKNOWN;
-    }
-
-    /** The tightest limit of the process's version 2 control group and those above it. */
-    private static long controlGroup() {
-        long least = UNKNOWN;
-        for (String line : Vm.procLines("/proc/self/cgroup")) {
-            if (line.startsWith("0::/")) {
-                Path group = CGROUPS.resolve(line.substring("0::/".length()));
-                while (group != null && group.startsWith(CGROUPS)) {
-                    least = Math.min(least, left(group));
-                    group = group.getParent();
-                }
-            }
-        }
-        return least;
-    }
-
-    private static long left(Path group) {
-        Path limit = group.resolve("memory.max");
-        if (!Files.exists(limit)) {
-            return UNKNOWN;
-        }
-        long max = number(limit);
-        long used = number(group.resolve("memory.current"));
-        return max == UNKNOWN || used == UNKNOWN ? UNKNOWN : Math.max(0, max - used);
-    }
-
-    private static long number(Path file) {
-        List<String> lines = Vm.procLines(file.toString());
-        try {
-            return lines.isEmpty() || lines.get(0).equals("max") ? UNKNOWN : Long.parseLong(lines.get(0).trim());
-        } catch (NumberFormatException e) {
-            return UNKNOWN;
-        }
+        long kilobytes = Proc.numberAfter(key, Vm.procLines("/proc/meminfo"), UNKNOWN);
+        return kilobytes > UNKNOWN / 1024 ? UNKNOWN : kilobytes * 1024;
     }
 }

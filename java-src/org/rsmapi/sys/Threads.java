@@ -13,7 +13,7 @@ public final class Threads {
         try {
             thread.start();
         } catch (OutOfMemoryError e) {
-            throw new OsError("pthread_create", Errno.EAGAIN);
+            throw new OsError("pthread_create", Errno.EAGAIN, OsError.Want.THREADS);
         }
     }
 }

@@ -14,12 +14,12 @@ public final class Vm {
     public static final int PROT_READ = 1;
     public static final int PROT_WRITE = 2;
 
-    private static final int MAP_SHARED = 1;
+    static final int MAP_SHARED = 1;
     private static final int MAP_PRIVATE = 2;
     private static final int MAP_FIXED = 0x10;
     private static final int MAP_ANONYMOUS = 0x20;
     private static final int MAP_NORESERVE = 0x4000;
-    private static final int MAP_FIXED_NOREPLACE = 0x100000;
+    static final int MAP_FIXED_NOREPLACE = 0x100000;
     private static final int MADV_HUGEPAGE = 14;
     private static final int MADV_POPULATE_READ = 22;
     private static final int MADV_POPULATE_WRITE = 23;
@@ -27,7 +27,17 @@ public final class Vm {
     private static final int SC_PAGESIZE = 30;
     private static final int PIECE = 1 << 16;
     private static final int COLLAPSE_ATTEMPTS = 20;
+    /** Ranges are populated, and made huge, in steps of so many bytes: an interrupt ends one of them, and not the whole. */
+    private static final long STEP = 16L << 20;
+    /** What a call may add to the mappings: one if it maps where nothing is, and another one where it divides what is there. */
+    private static final int ONE_MORE = 1;
+    private static final int DIVIDED = 2;
     private static final String HUGE_PAGE_SIZE = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size";
+
+    /** Whether mmap(2) knows MAP_FIXED_NOREPLACE, or at least does no harm with it. */
+    static volatile boolean knowsNoReplace = true;
+    /** Whether madvise(2) does what it reports to have done. */
+    static volatile boolean advises = true;
 
     private static final long PAGE = Libc.sysconf(SC_PAGESIZE);
 
@@ -54,7 +64,7 @@ public final class Vm {
      * @throws OsError EEXIST if anything is mapped there already
      */
     public static void mapSharedAt(long address, Fd fd, long length, int prot, long offset) {
-        long got = map(address, length, prot, MAP_SHARED | MAP_FIXED_NOREPLACE, fd.number(), offset);
+        long got = map(address, length, prot, MAP_SHARED | (knowsNoReplace ? MAP_FIXED_NOREPLACE : 0), fd.number(), offset);
         if (got != address) {
             // Kernels before 4.17 do not know NOREPLACE and take the address as a hint.
             unmap(got, length);
@@ -64,12 +74,33 @@ public final class Vm {
 
     /** Puts a shared file mapping in the place of whatever is at the address, in one step. */
     public static void replaceShared(long address, Fd fd, long length, int prot, long offset) {
-        map(address, length, prot, MAP_SHARED | MAP_FIXED, fd.number(), offset);
+        Space.take(DIVIDED, 0, "mmap");
+        restoreShared(address, fd, length, prot, offset);
+    }
+
+    /** The same for a range that was such a mapping before: that is no reason to need more, so it is not refused for the reserve. */
+    public static void restoreShared(long address, Fd fd, long length, int prot, long offset) {
+        replace(address, length, prot, MAP_SHARED | MAP_FIXED, fd.number(), offset);
     }
 
     /** Puts a private (copy on write) file mapping in the place of whatever is at the address, in one step. */
     public static void replacePrivate(long address, Fd fd, long length) {
-        map(address, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd.number(), 0);
+        replace(address, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd.number(), 0);
+    }
+
+    /**
+     * Where all new memory is locked (mlockall(2) with MCL_FUTURE), the kernel counts the range twice while it exchanges it. What goes
+     * need not be locked any more.
+     */
+    private static void replace(long address, long length, int prot, int flags, int fd, long offset) {
+        Space.mayAdd(DIVIDED);
+        if (Calls.mmap(address, length, prot, flags, fd, offset) == -1) {
+            int errno = Native.getLastError();
+            if (errno != Errno.EAGAIN || Libc.munlock(address, length) != 0
+                    || Calls.mmap(address, length, prot, flags, fd, offset) == -1) {
+                throw failure(errno, length);
+            }
+        }
     }
 
     /** New anonymous zero pages, readable and writable. */
@@ -85,18 +116,23 @@ public final class Vm {
      * That is no reason for the caller, who is ending something, not to end it.
      */
     public static void abandon(long address, long length) {
-        Calls.mmap(address, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        try {
+            replace(address, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        } catch (OsError e) {
+            return;
+        }
     }
 
     /** Gives an address range back. Nobody may be able to reach it any more. */
     public static void unmap(long address, long length) {
+        Space.mayAdd(ONE_MORE); // where the kernel has merged it with its neighbours
         Fd.check(Calls.munmap(address, length), "munmap");
     }
 
     /**
      * Makes every page of a private writable range the process's own copy.
      *
-     * @return false if the kernel does not know how (before 5.14); the caller then touches each page itself
+     * @return false if the kernel does not know how (before 5.14), or only says that it did; the caller then touches each page itself
      */
     public static boolean populateForWriting(long address, long length) {
         return populate(address, length, MADV_POPULATE_WRITE, "madvise(MADV_POPULATE_WRITE)");
@@ -113,12 +149,20 @@ public final class Vm {
     }
 
     private static boolean populate(long address, long length, int advice, String call) {
-        while (Libc.madvise(address, length, advice) == -1) {
+        if (!advises) {
+            return false;
+        }
+        Steps steps = new Steps(length, STEP, PAGE);
+        while (steps.more()) {
+            if (Libc.madvise(address + steps.done(), steps.size(), advice) == 0) {
+                steps.made();
+                continue;
+            }
             int errno = Native.getLastError();
             if (errno == Errno.EINVAL) {
                 return false;
             }
-            if (errno != Errno.EINTR && errno != Errno.EAGAIN) {
+            if (errno != Errno.EINTR && errno != Errno.EAGAIN || !steps.interrupted()) {
                 throw new OsError(call, errno);
             }
         }
@@ -131,13 +175,16 @@ public final class Vm {
      * @throws OsError ENOMEM or EPERM if the process may not lock as much
      */
     public static void lock(long address, long length) {
-        Fd.check(Libc.mlock(address, length), "mlock");
+        Space.mayAdd(DIVIDED);
+        if (Libc.mlock(address, length) == -1) {
+            throw new OsError("mlock", Native.getLastError(), OsError.Want.LOCKED_MEMORY);
+        }
     }
 
     /** The size of a huge page in bytes, or 0 if this kernel has none that it makes by itself. */
     public static long hugePageSize() {
         List<String> lines = procLines(HUGE_PAGE_SIZE);
-        return lines.isEmpty() ? 0 : Long.parseLong(lines.get(0).trim());
+        return lines.isEmpty() ? 0 : Proc.number(lines.get(0), 0);
     }
 
     /**
@@ -146,11 +193,27 @@ public final class Vm {
      * @throws OsError EINVAL if the kernel cannot (before 6.1) or must not, ENOMEM, EBUSY or EAGAIN if there are none to be had now
      */
     public static void makeHuge(long address, long length) {
-        Fd.check(Libc.madvise(address, length, MADV_HUGEPAGE), "madvise(MADV_HUGEPAGE)");
-        for (int attempt = 1; Libc.madvise(address, length, MADV_COLLAPSE) == -1; attempt++) {
+        if (!advises) {
+            throw new OsError("madvise(MADV_HUGEPAGE)", Errno.EINVAL, OsError.Want.HUGE_PAGES);
+        }
+        Space.mayAdd(DIVIDED);
+        if (Libc.madvise(address, length, MADV_HUGEPAGE) == -1) {
+            throw new OsError("madvise(MADV_HUGEPAGE)", Native.getLastError(), OsError.Want.HUGE_PAGES);
+        }
+        long huge = hugePageSize();
+        Steps steps = new Steps(length, Math.max(STEP, huge), Math.max(PAGE, huge));
+        int attempts = 0;
+        while (steps.more()) {
+            if (Libc.madvise(address + steps.done(), steps.size(), MADV_COLLAPSE) == 0) {
+                steps.made();
+                attempts = 0;
+                continue;
+            }
             int errno = Native.getLastError();
-            if (errno != Errno.EAGAIN && errno != Errno.EINTR && errno != Errno.EBUSY || attempt == COLLAPSE_ATTEMPTS) {
-                throw new OsError("madvise(MADV_COLLAPSE)", errno);
+            boolean again = errno == Errno.EINTR ? steps.interrupted()
+                : (errno == Errno.EAGAIN || errno == Errno.EBUSY) && ++attempts < COLLAPSE_ATTEMPTS;
+            if (!again) {
+                throw new OsError("madvise(MADV_COLLAPSE)", errno, OsError.Want.HUGE_PAGES);
             }
         }
     }
@@ -171,7 +234,18 @@ public final class Vm {
     }
 
     private static long map(long address, long length, int prot, int flags, int fd, long offset) {
-        return Fd.check(Calls.mmap(address, length, prot, flags, fd, offset), "mmap");
+        Space.take(ONE_MORE, length, "mmap");
+        long got = Calls.mmap(address, length, prot, flags, fd, offset);
+        if (got == -1) {
+            throw failure(Native.getLastError(), length);
+        }
+        return got;
+    }
+
+    /** EAGAIN of mmap(2): the memory would be locked (mlockall(2) with MCL_FUTURE), and the process may not lock as much. */
+    private static OsError failure(int errno, long length) {
+        return errno == Errno.EAGAIN ? new OsError("mmap", errno, OsError.Want.LOCKED_MEMORY)
+            : errno == Errno.ENOMEM ? new OsError("mmap", errno, Space.lacking(length)) : new OsError("mmap", errno);
     }
 
     /** One line of /proc/self/maps. */
@@ -179,7 +253,7 @@ public final class Vm {
         private final long start;
         private final long end;
         private final String permissions;
-        private final long inode;
+        private final boolean file;
         private final String line;
 
         private Region(String line) {
@@ -189,7 +263,7 @@ public final class Vm {
             this.start = Long.parseUnsignedLong(fields[0].substring(0, dash), 16);
             this.end = Long.parseUnsignedLong(fields[0].substring(dash + 1), 16);
             this.permissions = fields[1];
-            this.inode = Long.parseLong(fields[4]);
+            this.file = Proc.number(fields[4], 0) != 0;
         }
 
         /** First address. */
@@ -209,7 +283,7 @@ public final class Vm {
 
         /** Whether it is a shared mapping of a file. */
         public boolean sharedFile() {
-            return permissions.charAt(3) == 's' && inode != 0;
+            return permissions.charAt(3) == 's' && file;
         }
 
         @Override
@@ -230,23 +304,9 @@ public final class Vm {
         return found;
     }
 
-    /** Whether the process has as many mappings as the kernel allows it, or almost. */
-    public static boolean mappingsExhausted() {
-        return mappings() >= mappingsAllowed() - 8;
-    }
-
-    /** Whether it has more than half of them. */
+    /** Whether the process has more than half of the mappings that the kernel allows it. */
     public static boolean mappingsScarce() {
-        return mappings() > mappingsAllowed() / 2;
-    }
-
-    private static long mappings() {
-        return procLines("/proc/self/maps").size();
-    }
-
-    private static long mappingsAllowed() {
-        List<String> limit = procLines("/proc/sys/vm/max_map_count");
-        return limit.isEmpty() ? 65530 : Long.parseLong(limit.get(0).trim());
+        return Space.count() > Space.allowed() / 2;
     }
 
     static List<String> procLines(String path) {
