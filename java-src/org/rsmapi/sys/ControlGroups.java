@@ -5,7 +5,6 @@ import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.function.ToLongFunction;
 
 /**
  * The limits of memory of the process's control group and those above it, of version 2 and of version 1.
@@ -14,6 +13,11 @@ import java.util.function.ToLongFunction;
  */
 final class ControlGroups {
     private static final long UNKNOWN = Long.MAX_VALUE;
+    /** No machine has as much; version 1 says it in this way that there is no limit. */
+    private static final long NO_LIMIT = 1L << 62;
+
+    /** Lines of /proc/self/mountinfo that are of control groups. They are read once: a system has them mounted before it runs others. */
+    private static List<String> mounts;
 
     // /proc/self/mountinfo: 4 root, 5 mount point, then optional fields up to "-", then the type and, two further, the options
     private static final int ROOT = 3;
@@ -41,10 +45,10 @@ final class ControlGroups {
             return number(version.limit);
         }
 
-        long available() {
-            long limit = limit();
+        /** What it leaves of its limit. */
+        long available(long limit) {
             long used = number(version.used);
-            if (limit == UNKNOWN || used == UNKNOWN) {
+            if (used == UNKNOWN || limit >= NO_LIMIT) {
                 return UNKNOWN;
             }
             List<String> stat = Vm.procLines(folder.resolve("memory.stat").toString());
@@ -62,27 +66,31 @@ final class ControlGroups {
 
     private ControlGroups() {}
 
-    /** The tightest limit, or {@link Long#MAX_VALUE}. */
-    static long limit() {
-        return least(Group::limit);
-    }
+    /**
+     * What the groups leave.
+     *
+     * @param limit      the tightest limit, or {@link Long#MAX_VALUE}
+     * @param available  what can be had before one of them is full, or {@link Long#MAX_VALUE}
+     */
+    record Memory(long limit, long available) {}
 
-    /** What the tightest leaves, or {@link Long#MAX_VALUE}. */
-    static long available() {
-        return least(Group::available);
-    }
-
-    private static long least(ToLongFunction<Group> property) {
-        long least = UNKNOWN;
+    /** What the groups leave at present. */
+    static Memory memory() {
+        long limit = UNKNOWN;
+        long available = UNKNOWN;
         for (Group group : groups()) {
-            least = Math.min(least, property.applyAsLong(group));
+            long allowed = group.limit();
+            if (allowed != UNKNOWN) {
+                limit = Math.min(limit, allowed);
+                available = Math.min(available, group.available(allowed));
+            }
         }
-        return least;
+        return new Memory(limit, available);
     }
 
     private static List<Group> groups() {
         List<Group> found = new ArrayList<>();
-        List<String> mounts = Vm.procLines("/proc/self/mountinfo");
+        List<String> mounts = mounts();
         for (String line : Vm.procLines("/proc/self/cgroup")) { // id:controllers:path
             String[] fields = line.split(":", 3);
             if (fields.length < 3) {
@@ -94,6 +102,18 @@ final class ControlGroups {
             }
         }
         return found;
+    }
+
+    private static synchronized List<String> mounts() {
+        if (mounts == null) {
+            List<String> found = new ArrayList<>(Vm.procLines("/proc/self/mountinfo"));
+            if (found.isEmpty()) {
+                return found; // for want of descriptors, perhaps
+            }
+            found.removeIf(line -> !line.contains(" - cgroup"));
+            mounts = found;
+        }
+        return mounts;
     }
 
     /** Adds the group at a path, and those above it, if that is where they are mounted. */

@@ -1,9 +1,11 @@
 package org.rsmapi.sys;
 
+import java.util.List;
 import java.util.concurrent.atomic.AtomicLong;
 
 /** How much memory the machine has, and how much of it this process could still get. */
 public final class SystemMemory {
+    private static final String MEMINFO = "/proc/meminfo";
     private static final long UNKNOWN = Long.MAX_VALUE;
 
     /** The part of what is allowed that is left to the JVM, and its bounds. */
@@ -23,17 +25,18 @@ public final class SystemMemory {
 
     /** Physical memory in bytes. */
     public static long total() {
-        return meminfo("MemTotal:");
+        return bytes("MemTotal:", Vm.procLines(MEMINFO));
     }
 
     /** What can be had without a process being killed for it: the machine's available memory or what the control groups leave. */
     public static long available() {
-        long swap = meminfo("SwapFree:");
-        long free = meminfo("MemAvailable:");
+        List<String> meminfo = Vm.procLines(MEMINFO);
+        long free = bytes("MemAvailable:", meminfo);
+        long swap = bytes("SwapFree:", meminfo);
         long machine = free == UNKNOWN ? UNKNOWN : free + (swap == UNKNOWN ? 0 : swap);
-        long limit = Math.min(total(), ControlGroups.limit());
-        long reserve = Math.max(LEAST_RESERVE, Math.min(MOST_RESERVE, limit / RESERVE_PART));
-        long available = Math.min(machine, ControlGroups.available());
+        ControlGroups.Memory groups = ControlGroups.memory();
+        long reserve = Math.max(LEAST_RESERVE, Math.min(MOST_RESERVE, Math.min(bytes("MemTotal:", meminfo), groups.limit()) / RESERVE_PART));
+        long available = Math.min(machine, groups.available());
         return available == UNKNOWN ? UNKNOWN : Math.max(0, available - reserve);
     }
 
@@ -61,8 +64,8 @@ public final class SystemMemory {
         UNSEEN.set(Math.min(available - bytes, Math.max(LEAST_STEP, Math.min(MOST_STEP, available / STEP_PART))));
     }
 
-    private static long meminfo(String key) {
-        long kilobytes = Proc.numberAfter(key, Vm.procLines("/proc/meminfo"), UNKNOWN);
+    private static long bytes(String key, List<String> meminfo) {
+        long kilobytes = Proc.numberAfter(key, meminfo, UNKNOWN);
         return kilobytes > UNKNOWN / 1024 ? UNKNOWN : kilobytes * 1024;
     }
 }

@@ -259,11 +259,18 @@ public final class Vm {
         private Region(String line) {
             this.line = line;
             String[] fields = line.split("\\s+", 6);
-            int dash = fields[0].indexOf('-');
-            this.start = Long.parseUnsignedLong(fields[0].substring(0, dash), 16);
-            this.end = Long.parseUnsignedLong(fields[0].substring(dash + 1), 16);
+            this.start = start(line);
+            this.end = end(line);
             this.permissions = fields[1];
             this.file = Proc.number(fields[4], 0) != 0;
+        }
+
+        private static long start(String line) {
+            return Long.parseUnsignedLong(line, 0, line.indexOf('-'), 16);
+        }
+
+        private static long end(String line) {
+            return Long.parseUnsignedLong(line, line.indexOf('-') + 1, line.indexOf(' '), 16);
         }
 
         /** First address. */
@@ -296,9 +303,8 @@ public final class Vm {
     public static List<Region> regions(long start, long end) {
         List<Region> found = new ArrayList<>();
         for (String line : procLines("/proc/self/maps")) {
-            Region region = new Region(line);
-            if (Long.compareUnsigned(region.start, end) < 0 && Long.compareUnsigned(region.end, start) > 0) {
-                found.add(region);
+            if (Long.compareUnsigned(Region.start(line), end) < 0 && Long.compareUnsigned(Region.end(line), start) > 0) {
+                found.add(new Region(line));
             }
         }
         return found;
