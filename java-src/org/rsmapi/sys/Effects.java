@@ -60,9 +60,9 @@ public final class Effects {
         new Effect("/proc/self/maps lists a new mapping", Effects::listed),
         new Effect("all mappings of a memory file show the same memory", Effects::shared),
         new Effect("a sealed memory file can neither shrink nor grow nor lose its seals", Effects::sealed),
-        new Effect("a descriptor that is open to read cannot be used to write or to map for writing", Effects::readOnly),
         new Effect("a mapping at a fixed address does not replace another one", Effects::doesNotReplace),
         new Effect("a punched hole takes the pages from all mappings of the file", Effects::punched),
+        new Effect("a descriptor that is open to read cannot be used to write, to map for writing or to punch holes", Effects::readOnly),
         new Effect("a private mapping keeps its pages when a hole is punched into the file", Effects::keepsPrivatePages),
         new Effect("memory that is mapped in the place of a file separates it from the file", Effects::separated),
         new Effect("a name of a socket is bound only once", Effects::boundOnce),
@@ -207,7 +207,7 @@ public final class Effects {
         }
         return Libc.mprotect(stage.theirs, stage.bytes, Vm.PROT_READ | Vm.PROT_WRITE) == -1
             && Libc.pwrite(stage.reader.number(), stage.own, 1, 0) == -1
-            && Libc.fallocate(stage.reader.number(), 0, 0, 1) == -1;
+            && !MemFd.punches(stage.reader, Vm.pageSize());
     }
 
     /** Tried over a mapping that is not needed, which is replaced if the kernel does not know better. */

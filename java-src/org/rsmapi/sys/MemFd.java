@@ -137,6 +137,11 @@ public final class MemFd {
         fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length, "fallocate(PUNCH_HOLE)");
     }
 
+    /** Whether the kernel lets a descriptor be used for that. */
+    static boolean punches(Fd fd, long length) {
+        return Libc.fallocate(fd.number(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, length) == 0;
+    }
+
     /** Copies memory of this process to the start of the file. An address that cannot be read is EFAULT, not a crash. */
     public static void write(Fd fd, long address, long length) {
         write(fd, address, 0, length);
