@@ -185,7 +185,7 @@
     (.mkdir dir)
     (permit! dir "rwx------")
     (doseq [[attribute id] [["unix:gid" gid] ["unix:uid" uid]] :when id]
-      (Files/setAttribute (.toPath dir) attribute (int id) (make-array LinkOption 0)))
+      (Files/setAttribute (.toPath dir) attribute (unchecked-int id) (make-array LinkOption 0)))
     dir))
 
 ;; ----------------------------------------------------------------- starting

@@ -515,7 +515,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
     }
 
     /** The exporter's effective user id, by the kernel's word. */
-    public int exporterUid() {
+    public long exporterUid() {
         return connection.exporterUid();
     }
 

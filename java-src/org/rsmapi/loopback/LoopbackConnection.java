@@ -417,8 +417,8 @@ final class LoopbackConnection implements Connection {
     }
 
     @Override
-    public int exporterUid() {
-        return exporterUid;
+    public long exporterUid() {
+        return Integer.toUnsignedLong(exporterUid);
     }
 
     @Override

@@ -28,7 +28,7 @@ public interface Connection {
     int exporterPid();
 
     /** Effective user id of the exporter, by the kernel's word; -1 if it is not known. */
-    int exporterUid();
+    long exporterUid();
 
     /**
      * Whether the connection is aborted, by the newest information that can be had without asking the exporter. If not, everything

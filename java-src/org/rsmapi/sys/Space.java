@@ -17,7 +17,7 @@ final class Space {
     private static final long RESERVE = 2048;
     private static final long RESERVE_PART = 8;
     /** The part of the addresses that is the reserve. */
-    private static final long ADDRESSES_PART = 64;
+    private static final long ADDRESSES_PART = 32;
     /** How many mappings, and bytes, may be added at least before the next look. */
     private static final long LEAST = 64;
     private static final long LEAST_BYTES = 1L << 26;

@@ -12,6 +12,8 @@ public final class SystemMemory {
     private static final long RESERVE_PART = 16;
     private static final long LEAST_RESERVE = 4L << 20;
     private static final long MOST_RESERVE = 64L << 20;
+    private static final long HEAP_PART = 8;
+    private static final long MOST_HEAP = 256L << 20;
 
     /** How much may be taken before the next look: a part of what was there at the last one, and its bounds. */
     private static final long STEP_PART = 16;
@@ -35,9 +37,16 @@ public final class SystemMemory {
         long swap = bytes("SwapFree:", meminfo);
         long machine = free == UNKNOWN ? UNKNOWN : free + (swap == UNKNOWN ? 0 : swap);
         ControlGroups.Memory groups = ControlGroups.memory();
-        long reserve = Math.max(LEAST_RESERVE, Math.min(MOST_RESERVE, Math.min(bytes("MemTotal:", meminfo), groups.limit()) / RESERVE_PART));
+        long reserve = reserve(Math.min(bytes("MemTotal:", meminfo), groups.limit()));
         long available = Math.min(machine, groups.available());
         return available == UNKNOWN ? UNKNOWN : Math.max(0, available - reserve);
+    }
+
+    /** What is left to the JVM: for what it may need outside of its heap, and a part of what its heap may still grow by. */
+    private static long reserve(long limit) {
+        Runtime jvm = Runtime.getRuntime();
+        long heap = Math.max(0, jvm.maxMemory() - jvm.totalMemory());
+        return Math.max(LEAST_RESERVE, Math.min(MOST_RESERVE, limit / RESERVE_PART)) + Math.min(heap, Math.min(MOST_HEAP, limit / HEAP_PART));
     }
 
     /**

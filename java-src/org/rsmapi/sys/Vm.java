@@ -179,6 +179,10 @@ public final class Vm {
         if (Libc.mlock(address, length) == -1) {
             throw new OsError("mlock", Native.getLastError(), OsError.Want.LOCKED_MEMORY);
         }
+        long kilobytes = Proc.numberAfter("VmLck:", procLines("/proc/self/status"), 0);
+        if (kilobytes < length / 1024) { // an emulator can report success and lock nothing
+            throw new OsError("mlock", Errno.ENOSYS, OsError.Want.LOCKED_MEMORY);
+        }
     }
 
     /** The size of a huge page in bytes, or 0 if this kernel has none that it makes by itself. */
