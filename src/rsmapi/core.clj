@@ -99,8 +99,9 @@
            system property rsmapi.node or the environment variable RSMAPI_NODE says,
            or 0
 
-  Errors, in order: :rsm/bad-conf (no such node), :rsm/ctlr-not-present,
-  :rsm/insufficient-resources. rsm_get_controller(3RSM)."
+  Errors, in order: :rsm/bad-conf (no such node), :rsm/ctlr-not-present (also: the system does
+  not have the effects that the library needs), :rsm/insufficient-resources,
+  :rsm/insufficient-mem. rsm_get_controller(3RSM)."
   (^Controller [name] (get-controller name nil))
   (^Controller [name opts]
    (let [op "get-controller"
@@ -543,7 +544,8 @@
   permission), :rsm/bad-length (0), :rsm/bad-offset (negative), :rsm/bad-length (negative, or
   past the end), :rsm/bad-mem-alignment (offset, then address), :rsm/conn-aborted,
   :rsm/bad-perms (more than the connection has), :rsm/bad-length (the address cannot be
-  used; :rsm/occupied-by says what is there), :rsm/insufficient-resources, :rsm/map-failed.
+  used; :rsm/occupied-by says what is there), :rsm/insufficient-resources, :rsm/insufficient-mem (all
+  memory is locked, and so much may not be), :rsm/map-failed.
   rsm_memseg_import_map(3RSM)."
   (^Mapping [segment] (map! segment nil))
   (^Mapping [segment opts]
@@ -611,7 +613,7 @@
   "Page-aligned memory of this process alone, of zeros: to export by its address, or to map
   over. Ends with free!.
 
-  Errors: :rsm/bad-length, :rsm/insufficient-mem."
+  Errors: :rsm/bad-length, :rsm/insufficient-mem, :rsm/insufficient-resources."
   ^LocalMemory [bytes]
   (LocalMemory/allocate (args/integer bytes nil RsmError/BAD_LENGTH ["allocate" "length"])))
 

@@ -38,9 +38,12 @@
 
 (def ^:private answer-prefix "rsmapi-answer ")
 
-(def ^:private start-timeout-ms 90000)
-(def ^:private answer-timeout-ms 30000)
-(def ^:private stop-timeout-ms 15000)
+;; The property rsmapi.test.patience is how many times as long everything may take: under
+;; emulation.
+(def ^:private patience (Long/getLong "rsmapi.test.patience" 1))
+(def ^:private start-timeout-ms (* 90000 (long patience)))
+(def ^:private answer-timeout-ms (* 30000 (long patience)))
+(def ^:private stop-timeout-ms (* 15000 (long patience)))
 
 ;; ------------------------------------------------------- inside of the child
 

@@ -18,7 +18,7 @@
            (java.nio.file Files)
            (org.rsmapi RsmException)
            (org.rsmapi.mem Reclaim)
-           (org.rsmapi.sys Waiting)))
+           (org.rsmapi.sys Fd Waiting)))
 
 (set! *warn-on-reflection* true)
 
@@ -437,11 +437,12 @@
 (defonce ^:private waiting-controller (delay (rsm/get-controller "loopback")))
 
 (defn connect-with-free
-  "The code of a connect while only so many descriptors can be opened."
+  "The code of a connect while only so many descriptors can be opened, beside those that are left to the
+  JVM."
   [free id timeout-ms]
   (let [c @waiting-controller]
     (try
-      (with-free free
+      (with-free (+ (long free) (min 64 (quot (Fd/limit) 8)))
         #(code (rsm/close! (rsm/connect! c {:segment-id id :timeout-ms timeout-ms}))))
       (finally
         ;; no descriptor for waiting is kept for the next time, which shall be without again

@@ -195,7 +195,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
      * @throws RsmException in this order: BAD_SEG_HNDL (disconnected), SEG_ALREADY_MAPPED, BAD_PERMS (not a permission),
      *     BAD_LENGTH (0), BAD_OFFSET (negative), BAD_LENGTH (negative, or past the end), BAD_MEM_ALIGNMENT (offset, then address),
      *     CONN_ABORTED, BAD_PERMS (more than the connection has), BAD_LENGTH (the address range cannot be used: the data says
-     *     what is there), INSUFFICIENT_RESOURCES, MAP_FAILED
+     *     what is there), INSUFFICIENT_RESOURCES, INSUFFICIENT_MEM (so much may not be locked), MAP_FAILED
      */
     public Mapping map(long address, int attributes, int perm, long offset, long length) {
         return map(null, address, attributes, perm, offset, length);

@@ -34,7 +34,7 @@ public final class LocalMemory extends SegmentMemory implements AutoCloseable {
      * Allocates memory.
      *
      * @param bytes at least 1; the range behind it is a whole number of pages
-     * @throws RsmException BAD_LENGTH, INSUFFICIENT_MEM
+     * @throws RsmException BAD_LENGTH, INSUFFICIENT_MEM, INSUFFICIENT_RESOURCES
      */
     public static LocalMemory allocate(long bytes) {
         if (bytes <= 0) {

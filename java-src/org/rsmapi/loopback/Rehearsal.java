@@ -47,7 +47,7 @@ final class Rehearsal {
      * Loads all classes, unless that has been done.
      *
      * @throws RsmException BAD_CONF (the memory engine that is asked for cannot be had), CTLR_NOT_PRESENT (no native function can
-     *     be called), INSUFFICIENT_RESOURCES (a class cannot be loaded), INTERNAL_ERROR (there is no list of classes). The next
+     *     be called, or system calls do not have their effects), INSUFFICIENT_MEM, INSUFFICIENT_RESOURCES (a class cannot be loaded), INTERNAL_ERROR (there is no list of classes). The next
      *     call tries again
      */
     static synchronized void once() {
