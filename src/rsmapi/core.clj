@@ -257,7 +257,7 @@
                    -Drsmapi.foreign-memory=allow. It keeps its content and its address, also
                    after destroy!
     :buffer        the caller's own memory instead: a direct java.nio.ByteBuffer, from its
-                   position to its limit
+                   position to its limit. It must not belong to an arena that can be closed
     :allow-rebind  true: the memory may be exchanged later (RSM_ALLOW_REBIND)
     :dont-wait     true: fail rather than wait for resources (RSM_CREATE_SEG_DONTWAIT)
 
@@ -375,7 +375,7 @@
   Options, one of
     :memory   memory from allocate!; with :at, where in it, in bytes, default 0
     :address  such memory by its address; with :length, in bytes
-    :buffer   a direct java.nio.ByteBuffer, from its position to its limit
+    :buffer   a direct java.nio.ByteBuffer, from its position to its limit, as in create!
 
   The length has to be the segment's. Access to the segment through this library waits
   meanwhile; nobody may write to the new memory otherwise.

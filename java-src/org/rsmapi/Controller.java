@@ -293,22 +293,20 @@ public final class Controller implements AutoCloseable {
     /**
      * Creates an export segment of a direct buffer's memory, from its position to its limit.
      *
-     * @throws RsmException as {@link #exportCreate(long, long, int)}; BAD_ADDR too if the buffer is null, on the heap or read-only
+     * @throws RsmException as {@link #exportCreate(long, long, int)}; BAD_ADDR too if the buffer is null, on the heap or read-only, if
+     *     its memory has been freed, or can be freed by closing an arena
      */
     public ExportSegment exportCreate(ByteBuffer buffer, int flags) {
         Stack.reserve();
         Interconnect live = live("export-create");
-        if (buffer == null || !buffer.isDirect() || buffer.isReadOnly()) {
-            throw RsmException.of(RsmError.BAD_ADDR, "export-create").hint("a writable direct ByteBuffer is needed");
+        CallerBuffer memory = CallerBuffer.of(buffer);
+        if (!memory.isUsable()) {
+            throw RsmException.of(RsmError.BAD_ADDR, "export-create").with("argument", "buffer").hint(memory.objection());
         }
-        long address = address(buffer);
-        ExportSegment.checkLength(live, address, buffer.remaining(), flags);
-        return ExportSegment.of(this, live.adopt(address, buffer.remaining(), buffer, flags), buffer.remaining(), flags, buffer);
-    }
-
-    /** Where a direct buffer's position is. */
-    static long address(ByteBuffer buffer) {
-        return com.sun.jna.Pointer.nativeValue(com.sun.jna.Native.getDirectBufferPointer(buffer)) + buffer.position();
+        long address = memory.address();
+        long length = memory.length();
+        ExportSegment.checkLength(live, address, length, flags);
+        return ExportSegment.of(this, live.adopt(address, length, memory.owner(), flags), length, flags, memory.owner());
     }
 
     /**

@@ -337,7 +337,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         Stack.reserve();
         lock.lock();
         try {
-            checkRebind(op, address == 0, length);
+            checkRebind(op, address == 0 ? "give the address of other memory, or a writable direct ByteBuffer" : null, length);
             if (address == base) {
                 return;
             }
@@ -352,31 +352,33 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     /**
      * Takes a direct buffer's memory, from its position to its limit, in the place of the present one.
      *
-     * @throws RsmException as {@link #rebind(long, long)}; BAD_ADDR too if the buffer is null, on the heap or read-only
+     * @throws RsmException as {@link #rebind(long, long)}; BAD_ADDR too if the buffer is null, on the heap or read-only, if its memory
+     *     has been freed, or can be freed by closing an arena
      */
     public void rebind(ByteBuffer buffer) {
         String op = "export-rebind";
         Stack.reserve();
         lock.lock();
         try {
-            boolean unusable = buffer == null || !buffer.isDirect() || buffer.isReadOnly();
-            checkRebind(op, unusable, unusable ? 0 : buffer.remaining());
-            long address = Controller.address(buffer);
+            CallerBuffer next = CallerBuffer.of(buffer);
+            checkRebind(op, next.objection(), next.isUsable() ? next.length() : 0);
+            long address = next.address();
             if (address == base) {
                 return;
             }
             checkAlignment(op, address);
             checkApart(op, address);
-            rebindTo(address, buffer);
+            rebindTo(address, next.owner());
         } finally {
             lock.unlock();
         }
     }
 
-    private void checkRebind(String op, boolean nowhere, long length) {
+    /** Checks what does not depend on the address; {@code objection} says what is wrong with the memory, or is null. */
+    private void checkRebind(String op, String objection, long length) {
         checkLive(op);
-        if (nowhere) {
-            throw RsmException.of(RsmError.BAD_ADDR, op).hint("give the address of other memory, or a writable direct ByteBuffer");
+        if (objection != null) {
+            throw RsmException.of(RsmError.BAD_ADDR, op).hint(objection);
         }
         if ((flags & ALLOW_REBIND) == 0) {
             throw RsmException.of(RsmError.REBIND_NOT_ALLOWED, op).hint("create the segment with ALLOW_REBIND (:allow-rebind true)");

@@ -1,6 +1,7 @@
 package org.rsmapi;
 
 import java.nio.ByteBuffer;
+import org.rsmapi.sys.Buffers;
 import org.rsmapi.sys.Vm;
 
 /**
@@ -39,11 +40,24 @@ public final class LocalMemoryHandle implements AutoCloseable {
 
     static LocalMemoryHandle of(Controller controller, ByteBuffer buffer) {
         String op = "create-localmemory-handle";
-        if (buffer == null || !buffer.isDirect() || Controller.address(buffer) % Vm.pageSize() != 0) {
+        if (buffer == null || !buffer.isDirect()) {
+            throw badAddress(op).with("argument", "buffer");
+        }
+        ByteBuffer own;
+        try {
+            own = buffer.duplicate(); // another thread may change the position of the caller's
+        } catch (IllegalArgumentException e) {
+            throw SegmentMemory.unusable(op, e);
+        }
+        if (!Buffers.isAlive(own)) {
+            throw RsmException.of(RsmError.BAD_ADDR, op).with("argument", "buffer")
+                .hint("the buffer's memory has been freed, or belongs to another thread");
+        }
+        if (Buffers.address(own) % Vm.pageSize() != 0) {
             throw badAddress(op).with("argument", "buffer");
         }
         controller.live(op);
-        return new LocalMemoryHandle(buffer.duplicate(), buffer.position(), checked(op, buffer.remaining(), buffer.remaining()));
+        return new LocalMemoryHandle(own, own.position(), checked(op, own.remaining(), own.remaining()));
     }
 
     private static RsmException badAddress(String op) {

@@ -62,7 +62,6 @@ final class Backing {
     private int users = 1;
     private Fd file;
     private Fd readOnly;
-    private boolean handedOut;
     /** A move to private pages that is under way, or failed half-way, and how far it got. */
     private boolean moving;
     private long moved;
@@ -233,7 +232,6 @@ final class Backing {
 
     /** The file, for an importer that may write. */
     Fd fileForWriting() {
-        handedOut = true;
         return file;
     }
 
@@ -242,7 +240,6 @@ final class Backing {
         if (readOnly == null) {
             readOnly = MemFd.reopenReadOnly(file);
         }
-        handedOut = true;
         return readOnly;
     }
 
@@ -272,8 +269,8 @@ final class Backing {
     }
 
     /**
-     * Takes the memory away from the importers of a publication that has ended. If there are publications by other segments
-     * over the same memory, their importers' connections are aborted too, and they have to connect again.
+     * Takes the memory away from the importers of a publication that has ended, if it had any. If there are publications by other
+     * segments over the same memory, their importers' connections are aborted too then, and they have to connect again.
      *
      * @param livesOn  whether this process goes on using the memory
      * @throws OsError if there is not enough memory to move to; what was not moved is still seen by importers, and the call can
@@ -282,7 +279,7 @@ final class Backing {
     void leave(Publication publication, boolean livesOn) {
         lock();
         try {
-            if (handedOut && file != null) {
+            if (publication.handedOut() && file != null) {
                 for (Publication other : publications) {
                     other.dropImporters();
                 }
@@ -431,7 +428,6 @@ final class Backing {
             readOnly.close();
             readOnly = null;
         }
-        handedOut = false;
     }
 
     /** Ends one segment's use. Its publication has ended before. */

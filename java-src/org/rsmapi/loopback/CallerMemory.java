@@ -21,6 +21,10 @@ final class CallerMemory {
         if (address < 0 || address > Long.MAX_VALUE - length) {
             throw failure(op, RsmError.BAD_ADDR, address, length, "no such addresses");
         }
+        if (!known && Vm.isOwn(address, length)) {
+            throw failure(op, RsmError.BAD_ADDR, address, length,
+                "the library has mapped this memory: it belongs to a segment or a mapping, or has been freed");
+        }
         List<Vm.Region> regions = Vm.regions(address, address + length);
         long covered = address;
         boolean writable = true;

@@ -58,6 +58,8 @@ final class Publication {
     private boolean silenceTimed;
     private boolean patienceTimed;
     private AccessPolicy access;
+    /** Whether an importer has been given the memory, or may have been. */
+    private boolean handedOut;
     private long generation;
     private boolean over;
     /** Whether all that its end has to do is done. */
@@ -121,6 +123,11 @@ final class Publication {
         for (Importer importer : importers) {
             importer.events.post(accumulate);
         }
+    }
+
+    /** Whether an importer may have the memory, or have had it. With the backing's lock held. */
+    boolean handedOut() {
+        return handedOut;
     }
 
     void setAccess(AccessPolicy next) {
@@ -526,6 +533,7 @@ final class Publication {
                 return new Fd[] {stateForReading, theirs, events.fd()};
             }
             Fd memory = wish.wantsToWrite() ? backing.fileForWriting() : backing.fileForReading();
+            handedOut = true;
             return new Fd[] {memory, stateForReading, theirs, events.fd()};
         }
 

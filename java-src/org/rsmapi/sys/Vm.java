@@ -126,7 +126,16 @@ public final class Vm {
     /** Gives an address range back. Nobody may be able to reach it any more. */
     public static void unmap(long address, long length) {
         Space.mayAdd(ONE_MORE); // where the kernel has merged it with its neighbours
+        OwnRanges.remove(address, length); // before another thread can get the addresses
         Fd.check(Calls.munmap(address, length), "munmap");
+    }
+
+    /**
+     * Whether a part of a range is memory that the library has mapped: of a segment, a mapping, or freed and about to be given back. Known
+     * only where the system property {@code rsmapi.foreign-memory} allows to export memory by any address.
+     */
+    public static boolean isOwn(long address, long length) {
+        return OwnRanges.touch(address, length);
     }
 
     /**
@@ -243,6 +252,7 @@ public final class Vm {
         if (got == -1) {
             throw failure(Native.getLastError(), length);
         }
+        OwnRanges.add(got, length);
         return got;
     }
 
