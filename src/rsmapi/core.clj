@@ -52,7 +52,7 @@
            (java.util.function Function)
            (org.rsmapi Controller ControllerAttributes AccessEntry Barrier BarrierMode
                        ExportSegment ImportSegment LocalMemory LocalMemoryHandle Mapping
-                       Permission PollFd RsmError RsmException ScatterGather Segment
+                       Permission PollFd PollFd$Ready RsmError RsmException ScatterGather Segment
                        SegmentIdRange SegmentMemory Seqlock Topology Topology$ConnectionState
                        Topology$LocalController Topology$RemoteController)
            (org.rsmapi.clj Listener Move)))
@@ -940,7 +940,8 @@
     {:fd 5 :revents #{:in}}  or  {:fd 7 :segment im :revents #{:rdnorm}}
 
   A segment that has ended, or whose exporter is gone, has :hup; for the others it is what
-  poll(2) says.
+  poll(2) says. Several threads may wait with the same descriptors: an event is reported to
+  the one that has taken it.
 
   Options:
     :timeout-ms  as in signal-wait!
@@ -952,14 +953,11 @@
    (let [op "signal-wait-pollfd"
          {:keys [timeout-ms]} (args/options opts #{:timeout-ms} op)
          waited (args/pollfds fds op)]
-     (PollFd/await waited (args/timeout timeout-ms op))
-     (into []
-           (keep (fn [^PollFd p]
-                   (let [revents (args/poll-events (.revents p))]
-                     (when (seq revents)
-                       (cond-> {:fd (long (.fd p)) :revents revents}
-                         (.segment p) (assoc :segment (.segment p)))))))
-           waited))))
+     (mapv (fn [^PollFd$Ready ready]
+             (let [p (.fd ready)]
+               (cond-> {:fd (long (.fd p)) :revents (args/poll-events (.revents ready))}
+                 (.segment p) (assoc :segment (.segment p)))))
+           (PollFd/await waited (args/timeout timeout-ms op))))))
 
 (defn on-signal!
   "Calls (f segment) for each event of a segment, one after the other, on a thread of its own,

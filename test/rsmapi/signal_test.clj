@@ -240,6 +240,28 @@
         (is (= :rsm/pollfd-in-use (outcome (rsm/disconnect! im))))
         (is (nil? (rsm/close! im)) "close! does it nevertheless")))))
 
+(deftest several-threads-wait-with-one-poll-descriptor
+  (with-segment [c ex im]
+    (let [p (rsm/get-pollfd! ex)
+          posts 20000
+          taken (AtomicLong.)
+          empty-results (AtomicLong.)
+          waiters (mapv (fn [_]
+                          (future
+                            (loop []
+                              (let [found (outcome (rsm/signal-wait-pollfd! [p] {:timeout-ms 300}))]
+                                (when-not (= :rsm/timeout found)
+                                  (if (= [#{:rdnorm}] (map :revents found))
+                                    (.incrementAndGet taken)
+                                    (.incrementAndGet empty-results))
+                                  (recur))))))
+                        (range 4))]
+      (dotimes [_ posts] (rsm/signal-post! im))
+      (run! deref waiters)
+      (is (= posts (.get taken)) "each event is reported once")
+      (is (zero? (.get empty-results)) "a wait that returns has found something")
+      (is (zero? (long (events ex)))))))
+
 (deftest pollers-are-woken
   (with-segment [c ex im]
     (doseq [[s end! expected] [[im #(rsm/unpublish! ex) #{:hup}]
@@ -280,6 +302,15 @@
           (rsm/signal-post! again)
           (is (= "mine" (deref ended 30000 :late))))
         (rsm/close! l)))
+    (testing "ends when the function throws a checked exception, or an error"
+      (doseq [^Throwable failure [(java.io.IOException. "mine") (Exception. "mine") (InterruptedException. "mine")
+                                  (AssertionError. "mine")]]
+        (let [ended (promise)
+              l (rsm/on-signal! ex (fn [_] (throw failure)) {:on-end #(deliver ended %)})]
+          (rsm/with-imported-segment [again c {:segment-id (rsm/segment-id ex)}]
+            (rsm/signal-post! again)
+            (is (identical? failure (deref ended 30000 :late))))
+          (rsm/close! l))))
     (testing "can be closed from inside"
       (let [l (promise), ended (promise)]
         (deliver l (rsm/on-signal! ex (fn [_] (rsm/close! @l)) {:on-end #(deliver ended [%])}))

@@ -67,6 +67,22 @@
       @writer
       (is torn))))
 
+(deftest what-the-reader-throws
+  (rsm/with-local-memory [m page]
+    (doseq [^Throwable failure [(java.io.IOException. "half") (Exception. "half") (AssertionError. "half")
+                                (StackOverflowError. "half") (RuntimeException. "half")]]
+      (testing "of what is half written does not count"
+        (let [calls (atom 0)]
+          (is (= :whole (rsm/read-snapshot m {:read (fn [memory]
+                                                      (if (= 1 (swap! calls inc))
+                                                        (do (rsm/write-snapshot! memory (byte-array 8 (byte 1)))
+                                                            (throw failure))
+                                                        :whole))})))
+          (is (= 2 @calls))))
+      (testing "of what is whole is thrown as it is"
+        (is (identical? failure (try (rsm/read-snapshot m {:read (fn [_] (throw failure))})
+                                     (catch Throwable t t))))))))
+
 (deftest snapshot-arguments
   (rsm/with-local-memory [m 100]
     (is (= 2 (rsm/write-snapshot! m (byte-array [1 2 3]))))

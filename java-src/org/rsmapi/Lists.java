@@ -24,7 +24,7 @@ final class Lists {
                 }
                 items.add(item);
             }
-        } catch (RuntimeException e) {
+        } catch (Exception e) {
             throw RsmException.of(failure, op).with("reason", e.toString()).causedBy(e).hint("the list cannot be read");
         }
         for (Object item : items) {

@@ -68,22 +68,35 @@ public final class PollFd {
         return events;
     }
 
-    /** What the last wait has found: 0 if nothing. */
+    /**
+     * What the last wait has found, by whichever thread it was made: 0 if nothing. What a wait has found for its caller is what
+     * {@link #await} returns.
+     */
     public int revents() {
         return revents;
     }
 
     /**
+     * A descriptor for which a wait has found something.
+     *
+     * @param fd       the descriptor
+     * @param revents  what was found: the bits of poll(2), not 0
+     */
+    public record Ready(PollFd fd, int revents) {}
+
+    /**
      * Waits until there is something for at least one of the descriptors (rsm_intr_signal_wait_pollfd(3RSM)). Of each segment that
-     * has events one is taken, and its {@link #revents()} is {@link #RDNORM}; if another thread was faster it is 0. Where the segment
-     * has ended, or its exporter is gone, it is {@link #HUP}. The other descriptors are as poll(2) reports them.
+     * has events one is taken, and it is reported with {@link #RDNORM}. A segment that has ended, or whose exporter is gone, is reported
+     * with {@link #HUP}. The other descriptors are reported as by poll(2).
+     *
+     * <p>Several threads may wait with the same descriptors at once: an event is reported to the thread that has taken it.
      *
      * @param timeout  null or negative: for ever; zero: not at all
-     * @return for how many there is something, at least 1
-     * @throws RsmException BAD_ADDR (no list), BAD_ARGS_ERRORS (null in the list, a list that cannot be read, more descriptors than a process can have), INSUFFICIENT_MEM, INTERRUPTED,
-     *     TIMEOUT
+     * @return those for which there is something, at least one, in the order of the list
+     * @throws RsmException BAD_ADDR (no list), BAD_ARGS_ERRORS (null in the list, a list that cannot be read, more descriptors than a
+     *     process can have), INSUFFICIENT_MEM, INTERRUPTED, TIMEOUT
      */
-    public static int await(List<PollFd> fds, Duration timeout) {
+    public static List<Ready> await(List<PollFd> fds, Duration timeout) {
         String op = "signal-wait-pollfd";
         if (fds == null) {
             throw RsmException.of(RsmError.BAD_ADDR, op).with("argument", "fds").hint("give a list of poll descriptors");
@@ -97,10 +110,10 @@ public final class PollFd {
         }
         long deadline = Signaling.deadline(timeout);
         while (true) {
-            switch (poll(op, waited, deadline)) {
+            List<Ready> found = new ArrayList<>(waited.size()); // so that adding does not fail when an event has been taken
+            switch (poll(op, waited, deadline, found)) {
                 case READY:
-                    int found = (int) waited.stream().filter(each -> each.revents != 0).count();
-                    if (found > 0) {
+                    if (!found.isEmpty()) {
                         return found;
                     }
                     break; // another thread has taken the event
@@ -112,8 +125,8 @@ public final class PollFd {
         }
     }
 
-    /** Polls all once, and fills their revents. */
-    private static Waiting.Outcome poll(String op, List<PollFd> waited, long deadline) {
+    /** Polls all once, and adds those to {@code ready} for which there is something. */
+    private static Waiting.Outcome poll(String op, List<PollFd> waited, long deadline, List<Ready> ready) {
         int[] fds = new int[waited.size()];
         short[] events = new short[fds.length];
         short[] revents = new short[fds.length];
@@ -122,7 +135,6 @@ public final class PollFd {
         try {
             for (int i = 0; i < fds.length; i++) {
                 PollFd each = waited.get(i);
-                each.revents = 0;
                 held[i] = each.signaling != null && each.signaling.hold();
                 boolean over = each.signaling != null && !held[i];
                 ended |= over;
@@ -134,8 +146,12 @@ public final class PollFd {
             for (int i = 0; i < fds.length; i++) {
                 PollFd each = waited.get(i);
                 boolean found = outcome == Waiting.Outcome.READY && revents[i] != 0;
-                each.revents = each.signaling == null ? found ? revents[i] : 0
+                int result = each.signaling == null ? found ? revents[i] : 0
                     : !held[i] ? HUP : found ? each.signaling.pollResult() : 0;
+                each.revents = result;
+                if (result != 0) {
+                    ready.add(new Ready(each, result));
+                }
             }
             return ended ? Waiting.Outcome.READY : outcome;
         } catch (OsError e) {

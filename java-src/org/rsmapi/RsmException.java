@@ -296,7 +296,7 @@ public final class RsmException extends ExceptionInfo {
     private static Object plain(Object value) {
         try {
             return plain(value, DEEPEST_LIST);
-        } catch (RuntimeException e) { // somebody's own number or list, which fails when it is looked at
+        } catch (Exception e) { // somebody's own number or list, which fails when it is looked at
             return "an instance of " + value.getClass().getName();
         }
     }

@@ -96,17 +96,17 @@ public final class Seqlock {
         while (true) {
             long before = memory.getLongAcquire(version);
             if ((before & 1) == 0) {
-                RuntimeException failure = null;
+                Throwable failure = null;
                 T value = null;
                 try {
                     value = reader.apply(memory);
-                } catch (RuntimeException e) {
+                } catch (Throwable e) { // of what kind whatsoever: what is half written can lead to anything
                     failure = e;
                 }
                 VarHandle.loadLoadFence(); // what was read comes before the version is read again
                 if (memory.getLongVolatile(version) == before) {
                     if (failure != null) {
-                        throw failure;
+                        throw Seqlock.<RuntimeException>unchecked(failure);
                     }
                     versionRead[0] = before;
                     return value;
@@ -114,6 +114,12 @@ public final class Seqlock {
             }
             patience.use(before);
         }
+    }
+
+    /** The failure as it is: the reader may be written in a language without checked exceptions. */
+    @SuppressWarnings("unchecked")
+    private static <E extends Throwable> E unchecked(Throwable failure) throws E {
+        throw (E) failure;
     }
 
     /**

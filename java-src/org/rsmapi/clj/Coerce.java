@@ -140,7 +140,7 @@ public final class Coerce {
         if (value instanceof Number) {
             try {
                 return ((Number) value).doubleValue();
-            } catch (RuntimeException e) { // a ratio with the denominator 0, or somebody's own number
+            } catch (Exception e) { // a ratio with the denominator 0, or somebody's own number
                 throw badArgument(value, argument, op, "give a number").causedBy(e);
             }
         }

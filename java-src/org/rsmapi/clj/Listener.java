@@ -59,7 +59,7 @@ public final class Listener implements AutoCloseable {
             }
         } catch (RsmException e) {
             cause = closed && e.error() == RsmError.INTERRUPTED ? null : e;
-        } catch (RuntimeException | Error e) {
+        } catch (Throwable e) { // Clojure functions throw checked exceptions, too
             cause = e;
         }
         Thread.interrupted(); // that was for the wait
