@@ -399,3 +399,49 @@
       (println "  seed" seed counts)
       (is (= [] wrong) (str "seed " seed))
       (is (every? counts [:transfers :changes :rsm/conn-aborted]) "there was something to see"))))
+
+;; ------------------------------------------- a buffer whose file is truncated
+
+(defn- mapped-file
+  "A file of so many bytes, mapped: the channel and the buffer, which starts at a page."
+  [n]
+  (let [path (java.nio.file.Files/createTempFile "rsmapi" "mapped" (make-array java.nio.file.attribute.FileAttribute 0))
+        ch   (java.nio.channels.FileChannel/open
+              path (into-array java.nio.file.OpenOption [java.nio.file.StandardOpenOption/READ
+                                                         java.nio.file.StandardOpenOption/WRITE
+                                                         java.nio.file.StandardOpenOption/DELETE_ON_CLOSE]))]
+    (.write ch (ByteBuffer/allocate n) 0)
+    [ch (.map ch java.nio.channels.FileChannel$MapMode/READ_WRITE 0 n)]))
+
+(defn truncated-buffers
+  "What calls say, as a map of how often, when the file behind the buffer has been truncated: first
+  as the JVM interprets them, then as it has compiled them."
+  []
+  (let [n (* 2 page)]
+    (with-segment [c ex im]
+      (rsm/with-mapped-segment [m im {:length n}]
+        (let [calls (fn [^ByteBuffer b h]
+                      {:put-buffer #(rsm/put-buffer! m 0 (.duplicate b))
+                       :get-buffer #(rsm/get-buffer! ex 0 (.duplicate b))
+                       :put #(rsm/put! im 0 (.duplicate b))
+                       :get #(rsm/get! im 0 (.duplicate b))
+                       :putv #(rsm/putv! {:segment im :iovec [{:local b :length n}]})
+                       :getv #(rsm/getv! {:segment im :iovec [{:local h :length n}]})})
+              round (fn [warm-up]
+                      (into {}
+                            (for [k [:put-buffer :get-buffer :put :get :putv :getv]]
+                              (let [[^java.nio.channels.FileChannel ch b] (mapped-file n)
+                                    call (get (calls b (rsm/create-localmemory-handle! c b)) k)]
+                                (dotimes [_ warm-up] (call))
+                                (.truncate ch 0)
+                                (try
+                                  [k (frequencies (repeatedly 200 #(outcome (call))))]
+                                  (finally (.close ch)))))))]
+          [(round 0) (round 20000)])))))
+
+(deftest a-mapped-buffer-whose-file-was-truncated
+  (child/with-child [c {:label "truncating"}]
+    (child/value c '(require 'rsmapi.transfer-test) 90000)
+    (doseq [how (child/value c `(truncated-buffers) 60000)
+            [k what] how]
+      (is (= {:rsm/bad-addr 200} what) (str k)))))

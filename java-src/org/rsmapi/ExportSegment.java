@@ -63,6 +63,10 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     private final Signaling signaling;
     private final Gate gate = new Gate();
     private final Holds holds = new Holds();
+    /** Where the memory that was allocated for it is or was. */
+    private final long first;
+    /** Whether that memory is being taken away. */
+    private volatile boolean ending;
     private volatile boolean destroyed;
     private volatile Publication publication;
 
@@ -128,6 +132,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         this.memory = memory;
         this.flags = flags;
         this.allocated = owner == null;
+        this.first = memory.address();
         Owner holder = new Owner(owner);
         this.owner = holder;
         this.signaling = new Signaling(memory.signals(), new Signaling.State() {
@@ -415,6 +420,9 @@ public final class ExportSegment extends SegmentMemory implements Segment {
             throw e;
         }
         owner.change(next);
+        if (allocated) {
+            watch.emptied(first, size());
+        }
     }
 
     /**
@@ -440,12 +448,19 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     private void end() {
         readLimit = -1;
         writeLimit = -1;
-        memory.destroy();
+        ending = true;
+        try {
+            memory.destroy();
+        } catch (RuntimeException | Error e) {
+            ending = false;
+            throw e;
+        }
         destroyed = true;
         publication = null;
         PUBLISHED.remove(this);
         if (allocated) {
             watch.ended();
+            watch.emptied(first, size());
         } else {
             watch.cancel();
         }
@@ -556,6 +571,13 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     @Override
     public void releasePollfd() {
         signaling.release();
+    }
+
+    @Override
+    void empty() {
+        if (ending && allocated && base == first) {
+            Vm.drop(first, size());
+        }
     }
 
     @Override

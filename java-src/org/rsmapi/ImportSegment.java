@@ -32,7 +32,6 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
     static final Duration CONNECT_TIMEOUT = Duration.ofSeconds(5);
 
     private static final long MAX_ID = 0xFFFF_FFFFL;
-    private static final long PID = ProcessHandle.current().pid();
 
     private final ReentrantLock lock = new ReentrantLock();
     private final Controller controller;
@@ -99,6 +98,14 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
                 Vm.unmap(address, length);
             }
         }
+
+        /** For a mapping that was lost. */
+        void leave(Connection connection) {
+            if (length > 0) {
+                connection.detach(address, length);
+                giveBack();
+            }
+        }
     }
 
     private ImportSegment(Controller controller, int node, long segmentId, Permission permission, Connection connection,
@@ -123,7 +130,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
         Place mapped = place;
         this.watch = Reclaim.whenUnreachable(this, () -> { // last: if anything fails, the caller closes the connection
             connection.close();
-            mapped.giveBack();
+            mapped.leave(connection);
         });
     }
 
@@ -279,11 +286,10 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
         try {
             return new Mapping(this, connection, where, attributes, wanted, offset, length, part, implicit);
         } catch (RuntimeException | Error e) {
+            connection.detach(where, length);
             if (part == null) {
                 place.giveBack();
                 place.none();
-            } else {
-                connection.detach(where, length);
             }
             throw e;
         }
@@ -405,7 +411,9 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
         Mapping ending = mapping;
         boolean pagesGone = ending.isAborted();
         ending.end(true);
-        if (!pagesGone) {
+        if (pagesGone) {
+            ending.empty();
+        } else {
             connection.detach(ending.address(), ending.size());
         }
         place.none();
@@ -680,15 +688,6 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
     @Override
     void post(int flags) {
         signaling.post(flags);
-    }
-
-    @Override
-    boolean mayShare(SegmentMemory memory) {
-        if (memory instanceof Mapping) {
-            ImportSegment other = ((Mapping) memory).segment;
-            return other.segmentId == segmentId && other.node == node;
-        }
-        return connection.exporterPid() == PID;
     }
 
     // ---- scatter and gather ----

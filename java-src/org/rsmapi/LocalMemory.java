@@ -96,6 +96,11 @@ public final class LocalMemory extends SegmentMemory implements AutoCloseable {
     }
 
     @Override
+    void empty() {
+        range.empty();
+    }
+
+    @Override
     long refused(String op, boolean write, long offset, long bytes) {
         if (range.isClosed()) {
             throw RsmException.of(RsmError.BAD_ADDR, op).hint("the local memory is closed");
@@ -229,6 +234,16 @@ public final class LocalMemory extends SegmentMemory implements AutoCloseable {
         private void dropPages() {
             if (closed && parts.isEmpty()) {
                 Vm.abandon(address, length);
+                LocalMemory memory = holder.get();
+                if (memory != null) {
+                    memory.watch.emptied(address, length);
+                }
+            }
+        }
+
+        synchronized void empty() {
+            if (closed && parts.isEmpty()) {
+                Vm.drop(address, length);
             }
         }
 

@@ -71,6 +71,14 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
         }
     }
 
+    /** Of a mapping over local memory the pages belong to that, and are its size. */
+    @Override
+    void empty() {
+        if (part == null && state != State.MAPPED) {
+            Vm.drop(base, Vm.wholePages(size()));
+        }
+    }
+
     boolean isAborted() {
         return state == State.ABORTED;
     }

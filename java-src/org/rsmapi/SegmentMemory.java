@@ -9,6 +9,8 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.Objects;
 import org.rsmapi.mem.ByteSwap;
+import org.rsmapi.mem.Overlap;
+import org.rsmapi.sys.OsError;
 
 /**
  * Memory that can be read and written at byte offsets: what an export segment, the mapping of an import segment and
@@ -34,10 +36,20 @@ import org.rsmapi.mem.ByteSwap;
  * nobody, and never faults; it learns of the change at one of its next accesses. Every access therefore ends with
  * {@link Reference#reachabilityFence}, after the access and not in a finally block, which would only add a path
  * to compile (the engine does not throw).
+ *
+ * <p>Operations on many bytes check again between pieces of {@link #PIECE} bytes, and fail there if the memory has ended. One that has
+ * written after the end gives back the pages that it has filled ({@link #empty}), because the collector, on which the address range
+ * waits, does not know of them.
+ *
+ * <p><b>Overlap.</b> What is copied is what the source contained before, however source and target overlap, and through whichever
+ * handles and addresses they are reached: {@link Overlap}.
  */
 public abstract class SegmentMemory {
     /** Elements a temporary array holds while swapped values are written. */
     private static final int SWAP_CHUNK = 1024;
+
+    /** Bytes that are moved between two checks. In small pieces the JVM would not copy as it does where caches are of no use. */
+    static final long PIECE = 16L << 20;
 
     /** Beyond what any processor has for a process. */
     private static final long LARGEST_ADDRESS = Long.MAX_VALUE >> 2;
@@ -98,6 +110,12 @@ public abstract class SegmentMemory {
      * @param bytes how many bytes from there on, 0 or more
      */
     abstract long refused(String op, boolean write, long offset, long bytes);
+
+    /**
+     * Gives back the memory of what has been written after the end, if this memory has ended and only its address range is still there.
+     * Otherwise does nothing.
+     */
+    abstract void empty();
 
     /** What keeps the memory from being moved and unmapped; null where that is not done, or whoever does it answers for it. */
     Holds holds() {
@@ -732,11 +750,20 @@ public abstract class SegmentMemory {
         }
         int position = target.position();
         int count = Math.max(target.limit() - position, 0); // another thread may be moving them
-        long address = readable("get-buffer", offset, count);
         try {
-            ENGINE.copyToBuffer(address, target, position, count);
+            Overlap overlap = count <= PIECE ? Overlap.NONE
+                : Overlap.of(readable("get-buffer", offset, count), target, position, count);
+            int done = 0;
+            do {
+                int now = (int) piece(overlap, count - done);
+                int at = overlap.isDown() ? count - done - now : done;
+                Overlap.toBuffer(readable("get-buffer", offset + at, now), target, position + at, now);
+                done += now;
+            } while (done < count);
             target.position(position + count);
-        } catch (RuntimeException e) {
+        } catch (RsmException e) {
+            throw e;
+        } catch (RuntimeException | InternalError e) {
             throw unusable("get-buffer", e);
         }
         Reference.reachabilityFence(this);
@@ -753,15 +780,24 @@ public abstract class SegmentMemory {
         int position = source.position();
         int count = Math.max(source.limit() - position, 0);
         try {
-            int before;
+            Overlap overlap = count <= PIECE ? Overlap.NONE
+                : Overlap.of(source, position, writable("put-buffer", offset, count), count);
+            int done = 0;
             do {
-                before = moves;
-                ENGINE.copyFromBuffer(source, position, writable("put-buffer", offset, count), count);
-            } while (movedSince(before));
+                int now = (int) piece(overlap, count - done);
+                int at = overlap.isDown() ? count - done - now : done;
+                int before;
+                do {
+                    before = moves;
+                    Overlap.fromBuffer(source, position + at, writable("put-buffer", offset + at, now), now);
+                    emptyIfEnded();
+                } while (movedSince(before));
+                done += now;
+            } while (done < count);
             source.position(position + count);
         } catch (RsmException e) {
             throw e;
-        } catch (RuntimeException e) {
+        } catch (RuntimeException | InternalError e) {
             throw unusable("put-buffer", e);
         }
         Reference.reachabilityFence(this);
@@ -772,11 +808,20 @@ public abstract class SegmentMemory {
     /** Sets {@code length} bytes to {@code value}. */
     public final void fill(long offset, long length, byte value) {
         checkLength("fill", length);
-        int before;
+        if (length > PIECE) {
+            writable("fill", offset, length); // nothing is touched if not all can be
+        }
+        long done = 0;
         do {
-            before = moves;
-            ENGINE.fill(writable("fill", offset, length), length, value);
-        } while (movedSince(before));
+            long now = Math.min(length - done, PIECE);
+            int before;
+            do {
+                before = moves;
+                ENGINE.fill(writable("fill", offset + done, now), now, value);
+                emptyIfEnded();
+            } while (movedSince(before));
+            done += now;
+        } while (done < length);
         Reference.reachabilityFence(this);
     }
 
@@ -786,18 +831,39 @@ public abstract class SegmentMemory {
             throw RsmException.of(RsmError.BAD_SEG_HNDL, "copy").with("argument", "target");
         }
         checkLength("copy", length);
-        int before;
-        long from;
-        long to;
+        Overlap overlap = Overlap.of(readable("copy", offset, length), target.writable("copy", targetOffset, length), length);
+        long done = 0;
         do {
-            before = target.moves;
-            from = readable("copy", offset, length);
-            to = target.writable("copy", targetOffset, length);
-            ENGINE.copy(from, to, length);
-            // where the ranges overlap the source is not what it was
-        } while (target.movedSince(before) && (from + length <= to || to + length <= from));
+            long now = piece(overlap, length - done);
+            long at = overlap.isDown() ? length - done - now : done;
+            int before;
+            do {
+                before = target.moves;
+                long from = readable("copy", offset + at, now);
+                long to = target.writable("copy", targetOffset + at, now);
+                try {
+                    overlap.move(from, to, now);
+                } catch (OsError e) {
+                    throw noRoom("copy", now, e);
+                }
+                target.emptyIfEnded();
+                // where the ranges overlap the source is not what it was
+            } while (target.movedSince(before) && overlap == Overlap.NONE);
+            done += now;
+        } while (done < length);
         Reference.reachabilityFence(this);
         Reference.reachabilityFence(target);
+    }
+
+    /** How many of the bytes that are left to move at a time. */
+    static long piece(Overlap overlap, long left) {
+        return overlap == Overlap.MIXED ? left : Math.min(left, PIECE);
+    }
+
+    static RsmException noRoom(String op, long bytes, OsError cause) {
+        return RsmException.of(RsmError.INSUFFICIENT_MEM, op).with("length", bytes).with("errno", cause.errno())
+            .with("system-call", cause.call()).hint("source and target overlap in several ways: move the data in parts")
+            .causedBy(cause);
     }
 
     // ---- the checks ----
@@ -809,6 +875,14 @@ public abstract class SegmentMemory {
         }
         VarHandle.fullFence();
         return moves != before;
+    }
+
+    /** To be called after many bytes have been written. */
+    final void emptyIfEnded() {
+        VarHandle.acquireFence(); // the compiler must not read the limit before
+        if (writeLimit < 0) {
+            empty();
+        }
     }
 
     /** The address of so many bytes from {@code offset} on, which may be read, now: nothing may come between this and the reading. */
@@ -918,38 +992,64 @@ public abstract class SegmentMemory {
         }
     }
 
-    static RsmException unusable(String op, RuntimeException cause) {
+    /** The failure for what a buffer throws, or the JVM for it. */
+    static RsmException unusable(String op, Throwable cause) {
+        if (cause instanceof OsError) {
+            return noRoom(op, 0, (OsError) cause);
+        }
         return RsmException.of(RsmError.BAD_ADDR, op).with("argument", "buffer").causedBy(cause)
-            .hint("the buffer is closed, belongs to another thread, or was changed meanwhile");
+            .hint(cause instanceof InternalError ? "the buffer's file has been truncated, or its memory cannot be read"
+                : "the buffer is closed, belongs to another thread, or was changed meanwhile");
     }
 
     // ---- array access; shift is the binary logarithm of the element size ----
 
     private void loadArray(String op, long offset, Object array, int index, int count, int shift) {
         checkArray(op, array, index, count);
-        long address = readable(op, offset, (long) count << shift);
-        ENGINE.copyToArray(address, array, index, count);
+        int most = (int) (PIECE >> shift);
+        if (count > most) {
+            readable(op, offset, (long) count << shift); // nothing is touched if not all can be
+        }
+        int done = 0;
+        do {
+            int now = Math.min(count - done, most);
+            ENGINE.copyToArray(readable(op, offset + ((long) done << shift), (long) now << shift), array, index + done, now);
+            done += now;
+        } while (done < count);
         Reference.reachabilityFence(this);
     }
 
     private void storeArray(String op, long offset, Object array, int index, int count, int shift) {
-        checkArray(op, array, index, count);
-        int before;
-        do {
-            before = moves;
-            ENGINE.copyFromArray(array, index, writable(op, offset, (long) count << shift), count);
-        } while (movedSince(before));
-        Reference.reachabilityFence(this);
+        storeArray(op, offset, array, index, count, shift, false);
     }
 
     /** Writes with the bytes of every element reversed, by way of a small copy: the caller's array is not ours to change. */
     private void storeSwapped(String op, long offset, Object array, int index, int count, int shift) {
+        storeArray(op, offset, array, index, count, shift, true);
+    }
+
+    private void storeArray(String op, long offset, Object array, int index, int count, int shift, boolean swap) {
         checkArray(op, array, index, count);
-        int before;
+        int most = (int) (PIECE >> shift);
+        if (count > most) {
+            writable(op, offset, (long) count << shift); // nothing is touched if not all can be
+        }
+        int done = 0;
         do {
-            before = moves;
-            copySwapped(array, index, writable(op, offset, (long) count << shift), count, shift);
-        } while (movedSince(before));
+            int now = Math.min(count - done, most);
+            int before;
+            do {
+                before = moves;
+                long address = writable(op, offset + ((long) done << shift), (long) now << shift);
+                if (swap) {
+                    copySwapped(array, index + done, address, now, shift);
+                } else {
+                    ENGINE.copyFromArray(array, index + done, address, now);
+                }
+                emptyIfEnded();
+            } while (movedSince(before));
+            done += now;
+        } while (done < count);
         Reference.reachabilityFence(this);
     }
 

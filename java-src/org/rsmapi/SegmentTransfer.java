@@ -8,6 +8,9 @@ import java.lang.reflect.Array;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import org.rsmapi.mem.ByteSwap;
+import org.rsmapi.mem.Overlap;
+import org.rsmapi.sys.OsError;
+import org.rsmapi.sys.Vm;
 
 /**
  * Moving data to and from an import segment without a mapping of one's own: rsm_memseg_import_put(3RSM) and
@@ -66,9 +69,6 @@ public abstract class SegmentTransfer {
     abstract ByteOrder order();
 
     abstract void post(int flags);
-
-    /** Whether a memory of this process may be the segment's own, at another address. */
-    abstract boolean mayShare(SegmentMemory memory);
 
     // ---- bytes ----
 
@@ -281,13 +281,7 @@ public abstract class SegmentTransfer {
                 memory = ((LocalMemoryHandle) data).memory(op);
                 at += ((LocalMemoryHandle) data).start();
             }
-            if (memory instanceof SegmentMemory && mayShare((SegmentMemory) memory)) {
-                moveByWay(op, write, address, (SegmentMemory) memory, at, count, shift);
-            } else if (write) {
-                store(op, address, memory, at, count, shift);
-            } else {
-                load(op, address, memory, at, count, shift);
-            }
+            move(op, write, window, address, memory, at, count, shift);
             Reference.reachabilityFence(window);
             if (guard != Guard.NONE) {
                 VarHandle.fullFence(); // what was written is there before the generation is read
@@ -338,21 +332,58 @@ public abstract class SegmentTransfer {
         }
     }
 
+    /**
+     * Moves in pieces, for as long as the window is there: what becomes of a move whose window has ended is for the caller to find out.
+     *
+     * @param at  in local memory in bytes, else in elements
+     */
+    private void move(String op, boolean write, Mapping window, long address, Object data, long at, long count, int shift) {
+        Overlap overlap = count << shift <= SegmentMemory.PIECE ? null : overlap(op, write, address, data, at, count << shift);
+        boolean down = overlap != null && overlap.isDown();
+        int dataShift = data instanceof SegmentMemory ? shift : 0;
+        long done = 0;
+        do {
+            long now = overlap == null ? count : SegmentMemory.piece(overlap, count - done << shift) >> shift;
+            long first = down ? count - done - now : done;
+            if (write) {
+                store(op, address + (first << shift), data, at + (first << dataShift), now, shift);
+            } else {
+                load(op, address + (first << shift), data, at + (first << dataShift), now, shift);
+            }
+            done += now;
+            if (write) {
+                window.emptyIfEnded();
+            }
+        } while (done < count && window.isMapped());
+    }
+
+    private static Overlap overlap(String op, boolean write, long address, Object data, long at, long bytes) {
+        if (data instanceof SegmentMemory) {
+            SegmentMemory memory = (SegmentMemory) data;
+            return write ? Overlap.of(memory.readable(op, at, bytes), address, bytes)
+                : Overlap.of(address, memory.writable(op, at, bytes), bytes);
+        }
+        if (data instanceof ByteBuffer) {
+            ByteBuffer buffer = (ByteBuffer) data;
+            try {
+                return write ? Overlap.of(buffer, (int) at, address, (int) bytes) : Overlap.of(address, buffer, (int) at, (int) bytes);
+            } catch (RuntimeException e) {
+                throw SegmentMemory.unusable(op, e);
+            }
+        }
+        return Overlap.NONE;
+    }
+
     private void store(String op, long address, Object data, long index, long count, int shift) {
         boolean swap = shift > 0 && order() != ByteOrder.nativeOrder();
         if (data instanceof SegmentMemory) {
             SegmentMemory source = (SegmentMemory) data;
-            long from = source.readable(op, index, count << shift);
-            if (swap) {
-                copySwapped(from, address, count, shift);
-            } else {
-                ENGINE.copy(from, address, count << shift);
-            }
+            copy(op, source.readable(op, index, count << shift), address, count, shift, swap);
             Reference.reachabilityFence(source);
         } else if (data instanceof ByteBuffer) {
             try {
-                ENGINE.copyFromBuffer((ByteBuffer) data, (int) index, address, (int) count);
-            } catch (RuntimeException e) {
+                Overlap.fromBuffer((ByteBuffer) data, (int) index, address, (int) count);
+            } catch (RuntimeException | InternalError e) {
                 throw SegmentMemory.unusable(op, e);
             }
         } else if (swap) {
@@ -362,21 +393,15 @@ public abstract class SegmentTransfer {
         }
     }
 
-    /** By way of other memory: where both addresses lead to the same pages, they do not tell whether the ranges overlap. */
-    private void moveByWay(String op, boolean write, long address, SegmentMemory memory, long at, long count, int shift) {
-        if (count == 0) {
-            return;
-        }
-        try (LocalMemory between = LocalMemory.allocate(count << shift)) {
-            if (write) {
-                memory.copyTo(at, between, 0, count << shift);
-                store(op, address, between, 0, count, shift);
+    private static void copy(String op, long from, long to, long count, int shift, boolean swap) {
+        try {
+            if (swap) {
+                copySwapped(from, to, count, shift);
             } else {
-                load(op, address, between, 0, count, shift);
-                between.copyTo(0, memory, at, count << shift);
+                Overlap.copy(from, to, count << shift);
             }
-        } catch (RsmException e) {
-            throw e.op().equals(op) ? e : e.inOp(op);
+        } catch (OsError e) {
+            throw SegmentMemory.noRoom(op, count << shift, e);
         }
     }
 
@@ -398,17 +423,14 @@ public abstract class SegmentTransfer {
             do {
                 before = target.moves;
                 long to = target.writable(op, index, count << shift);
-                if (swap) {
-                    copySwapped(address, to, count, shift);
-                } else {
-                    ENGINE.copy(address, to, count << shift);
-                }
+                copy(op, address, to, count, shift, swap);
+                target.emptyIfEnded();
             } while (target.movedSince(before));
             Reference.reachabilityFence(target);
         } else if (data instanceof ByteBuffer) {
             try {
-                ENGINE.copyToBuffer(address, (ByteBuffer) data, (int) index, (int) count);
-            } catch (RuntimeException e) {
+                Overlap.toBuffer(address, (ByteBuffer) data, (int) index, (int) count);
+            } catch (RuntimeException | InternalError e) {
                 throw SegmentMemory.unusable(op, e);
             }
         } else {
@@ -421,7 +443,19 @@ public abstract class SegmentTransfer {
 
     /** Element by element; like the other copies it may be within one memory, with ranges that overlap. */
     private static void copySwapped(long from, long to, long count, int shift) {
-        boolean down = to > from;
+        long bytes = count << shift;
+        Overlap overlap = Overlap.of(from, to, bytes);
+        if (overlap == Overlap.MIXED) {
+            long between = Vm.mapAnonymous(Vm.wholePages(bytes));
+            try {
+                copySwapped(from, between, count, shift);
+                ENGINE.copy(between, to, bytes);
+            } finally {
+                Vm.unmap(between, Vm.wholePages(bytes));
+            }
+            return;
+        }
+        boolean down = overlap.isDown();
         for (long i = 0; i < count; i++) {
             long at = (down ? count - 1 - i : i) << shift;
             switch (shift) {

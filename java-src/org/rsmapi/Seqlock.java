@@ -203,6 +203,9 @@ public final class Seqlock {
                         holds.inside--;
                     }
                 }
+                if (written && memory.writeLimit < 0) {
+                    memory.empty();
+                }
                 Reference.reachabilityFence(memory);
             }
         }

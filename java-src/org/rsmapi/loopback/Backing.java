@@ -13,6 +13,7 @@ import org.rsmapi.ExportSegment;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.mem.Engine;
+import org.rsmapi.mem.Views;
 import org.rsmapi.spi.ExportedMemory;
 import org.rsmapi.sys.Fd;
 import org.rsmapi.sys.MemFd;
@@ -85,9 +86,11 @@ final class Backing {
             address = map(file, length, flags);
             Backing backing = new Backing(address, length, false, null, file, flags);
             backing.furnish();
+            backing.view();
             return backing;
         } catch (RuntimeException | Error e) {
             if (address != 0) {
+                Views.remove(address);
                 Vm.unmap(address, length);
             }
             file.close();
@@ -204,6 +207,11 @@ final class Backing {
         }
     }
 
+    /** Has copies know which memory is at the address. */
+    private void view() {
+        Views.add(address, length, MemFd.identity(file), 0);
+    }
+
     /** Makes the shared memory what the segments want it to be. */
     private void furnish() {
         if ((wants & ExportSegment.HUGE_PAGES) != 0) {
@@ -311,6 +319,7 @@ final class Backing {
         }
         file = next;
         try {
+            view();
             furnish();
         } catch (RuntimeException | Error e) {
             moveToPrivatePages();
@@ -376,11 +385,14 @@ final class Backing {
             MemFd.write(file, next, length);
             Vm.replaceShared(next, file, length, Vm.PROT_READ | Vm.PROT_WRITE, 0);
             address = next;
+            view();
             furnish();
+            Views.remove(before);
         } catch (RuntimeException | Error e) {
             if (address == next) {
                 Vm.replacePrivate(next, file, length);
                 ownPages(next, length);
+                Views.remove(next);
                 address = before;
             }
             MemFd.write(file, before, length);
@@ -422,6 +434,7 @@ final class Backing {
     }
 
     private void closeFile() {
+        Views.remove(address);
         file.close();
         file = null;
         if (readOnly != null) {

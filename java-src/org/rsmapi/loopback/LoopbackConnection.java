@@ -10,6 +10,7 @@ import java.util.concurrent.locks.LockSupport;
 import org.rsmapi.Permission;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
+import org.rsmapi.mem.Views;
 import org.rsmapi.spi.Connection;
 import org.rsmapi.spi.Interconnect.AbortListener;
 import org.rsmapi.spi.Signals;
@@ -63,6 +64,9 @@ final class LoopbackConnection implements Connection {
     private long forgottenAt = System.nanoTime();
     private boolean over;
     private boolean closed;
+    /** The memory file's, when it has been asked for; null if it is not known. */
+    private MemFd.Identity identity;
+    private boolean identified;
 
     private LoopbackConnection(Fd socket, Fd memory, StatePage state, EventFd theirs, EventFd events, Wire.Answer answer,
             int exporterUid, long token, AbortListener listener) {
@@ -436,11 +440,26 @@ final class LoopbackConnection implements Connection {
         if (placement != Placement.ANYWHERE && !possible(address, pages)) {
             throw cannotMap(placement, address, offset, length, null);
         }
+        long where;
         try {
-            return place(placement, address, pages, prot, offset);
+            where = place(placement, address, pages, prot, offset);
         } catch (OsError e) {
             throw cannotMap(placement, address, offset, length, e);
         }
+        try {
+            if (!identified) {
+                identity = MemFd.identity(memory);
+                identified = true;
+            }
+            Views.add(where, pages, identity, offset);
+        } catch (RuntimeException | Error e) {
+            detach(where, length);
+            if (placement != Placement.FIXED_OVER_OWN) {
+                Vm.unmap(where, pages);
+            }
+            throw e;
+        }
+        return where;
     }
 
     private static boolean possible(long address, long pages) {
@@ -491,6 +510,7 @@ final class LoopbackConnection implements Connection {
     @Override
     public void detach(long address, long length) {
         Vm.abandon(address, Vm.wholePages(length));
+        Views.remove(address);
     }
 
     @Override

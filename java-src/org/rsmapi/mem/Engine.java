@@ -237,6 +237,16 @@ public abstract class Engine {
     /** Copies from a buffer of any kind, also a read-only one, into memory; see {@link #copyToBuffer}. */
     public abstract void copyFromBuffer(ByteBuffer buffer, int index, long address, int count);
 
+    /** Where the memory of a direct buffer starts. Buffers that cannot be used any more have one too, or throw. */
+    abstract long address(ByteBuffer buffer);
+
+    /**
+     * Has the JVM throw what it still has to throw: where an access through a buffer has found no memory, because a file that is mapped
+     * there has been truncated, compiled code may get to know of it only later, as an InternalError at some other place. To be called at
+     * the end of every use of a direct buffer.
+     */
+    abstract void settle();
+
     abstract void copyChunk(long source, long target, long bytes);
 
     abstract void chunkToArray(long address, Object array, int index, int count);

@@ -4,6 +4,7 @@ import java.lang.invoke.MethodHandle;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.MethodType;
 import java.lang.invoke.VarHandle;
+import java.nio.Buffer;
 import java.nio.ByteBuffer;
 
 /**
@@ -44,6 +45,8 @@ final class ForeignEngine extends Engine {
     private static final MethodHandle FILL = fillHandle();
     /** (address, bytes) to a ByteBuffer of that range. */
     private static final MethodHandle VIEW = viewHandle();
+    /** A ByteBuffer to the address of its position. */
+    private static final MethodHandle ADDRESS = addressHandle();
 
     @Override
     public String name() {
@@ -293,6 +296,24 @@ final class ForeignEngine extends Engine {
         view(address, count).put(0, buffer, index, count);
     }
 
+    @Override
+    long address(ByteBuffer buffer) {
+        int position = buffer.position();
+        try {
+            return (long) ADDRESS.invokeExact(buffer) - position;
+        } catch (RuntimeException e) {
+            throw e;
+        } catch (Throwable t) {
+            throw broken(t);
+        }
+    }
+
+    /** A thread that comes back from native code throws what is pending. */
+    @Override
+    void settle() {
+        Thread.holdsLock(this);
+    }
+
     private static ByteBuffer view(long address, long bytes) {
         try {
             return (ByteBuffer) VIEW.invokeExact(address, bytes);
@@ -371,6 +392,17 @@ final class ForeignEngine extends Engine {
     private static MethodHandle viewHandle() {
         MethodHandle asByteBuffer = method("asByteBuffer", MethodType.methodType(ByteBuffer.class));
         return MethodHandles.collectArguments(asByteBuffer, 0, slice());
+    }
+
+    private static MethodHandle addressHandle() {
+        try {
+            MethodHandle segment = MethodHandles.publicLookup().findStatic(SEGMENT, "ofBuffer",
+                MethodType.methodType(SEGMENT, Buffer.class));
+            MethodHandle address = MethodHandles.filterReturnValue(segment, method("address", MethodType.methodType(long.class)));
+            return address.asType(MethodType.methodType(long.class, ByteBuffer.class));
+        } catch (ReflectiveOperationException e) {
+            throw broken(e);
+        }
     }
 
     private static MethodHandle slice() {

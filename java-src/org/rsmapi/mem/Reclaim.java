@@ -6,17 +6,24 @@ import java.lang.ref.WeakReference;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Vm;
 
 /**
  * What has to wait until an object can no longer be reached: giving back the address range behind a handle (a thread may be in
  * the middle of an access through it), and the net under handles that nobody closed.
+ *
+ * <p>A compiled loop that writes single values may have checked once for many of them, and then fills the pages of a range that has
+ * ended. Ranges that still wait are therefore emptied again later, a few times and at growing intervals.
  *
  * <p>There is no thread. The queue is drained by {@link #reap()} whenever the library makes or ends something. Closing is
  * always explicit and at once; only the bare address range, by then without any memory behind it, waits here.
@@ -30,6 +37,13 @@ public final class Reclaim {
     /** Ranges, and bytes, that may wait for each other: see {@link #ended(long, long)}. */
     private static final int BATCH = 64;
     private static final long BATCH_BYTES = 1L << 30;
+
+    /** When ranges that wait are emptied again: so long after their end, and then after each time. */
+    private static final long[] AGAIN_NANOS = {1_000_000_000L, 10_000_000_000L, 100_000_000_000L};
+
+    private static final List<Queue<Emptying>> EMPTYING = Stream.generate(ConcurrentLinkedQueue<Emptying>::new)
+        .limit(AGAIN_NANOS.length).collect(Collectors.toUnmodifiableList());
+    private static final AtomicBoolean EMPTIES = new AtomicBoolean();
 
     private static final ReferenceQueue<Object> QUEUE = new ReferenceQueue<>();
     private static final Set<Watch> WATCHES = ConcurrentHashMap.newKeySet();
@@ -66,10 +80,15 @@ public final class Reclaim {
         }
     }
 
+    /** Ranges that are to be emptied again. */
+    private record Emptying(Watch watch, long due) {}
+
     /** The promise to do something when an object has become unreachable. */
     public static final class Watch extends PhantomReference<Object> {
         private Due due;
         private boolean ended;
+        /** What is behind the holder and has no memory any more, beside what is due; null for nothing. */
+        private Range empty;
 
         private Watch(Object holder, Due due) {
             super(holder, QUEUE);
@@ -90,6 +109,39 @@ public final class Reclaim {
                 ended = true;
                 WAITING.incrementAndGet();
             }
+        }
+
+        /**
+         * Says that a range which is given back by this promise, and not before, has been emptied.
+         */
+        public void emptied(long address, long length) {
+            synchronized (this) {
+                if (empty != null || due == null) {
+                    return;
+                }
+                empty = new Range(address, length);
+            }
+            emptyLater(this, 0);
+        }
+
+        /** Empties the ranges once more; false if they have been given back. */
+        private synchronized boolean empty() {
+            if (due == null) {
+                return false;
+            }
+            if (empty != null) {
+                Vm.drop(empty.address(), empty.length());
+            }
+            if (due instanceof Ranges) {
+                List<Range> list;
+                synchronized (QUEUE) { // it may still grow
+                    list = new ArrayList<>(((Ranges) due).list);
+                }
+                if (!list.isEmpty()) {
+                    forEachRun(list, Vm::drop);
+                }
+            }
+            return true;
         }
 
         private synchronized Due settle() {
@@ -125,7 +177,9 @@ public final class Reclaim {
         Ranges ranges = new Ranges();
         ranges.add(address, length);
         waits(length);
-        WATCHES.add(new Watch(user, ranges));
+        Watch watch = new Watch(user, ranges);
+        WATCHES.add(watch);
+        emptyLater(watch, 0);
     }
 
     /**
@@ -141,7 +195,9 @@ public final class Reclaim {
                 keeper = new Object();
                 batch = new Ranges();
                 batch.keeper = new WeakReference<>(keeper);
-                WATCHES.add(new Watch(keeper, batch));
+                Watch watch = new Watch(keeper, batch);
+                WATCHES.add(watch);
+                emptyLater(watch, 0);
             }
             batch.add(address, length);
             waits(length);
@@ -157,9 +213,36 @@ public final class Reclaim {
         WAITING_BYTES.addAndGet(length);
     }
 
+    private static void emptyLater(Watch watch, int times) {
+        int queue = Math.min(times, AGAIN_NANOS.length - 1);
+        EMPTYING.get(queue).add(new Emptying(watch, System.nanoTime() + AGAIN_NANOS[queue]));
+    }
+
+    private static void emptyAgain() {
+        if (!EMPTIES.compareAndSet(false, true)) {
+            return;
+        }
+        try {
+            long now = System.nanoTime();
+            for (int i = 0; i < EMPTYING.size(); i++) {
+                Queue<Emptying> queue = EMPTYING.get(i);
+                Emptying next;
+                while ((next = queue.peek()) != null && next.due() - now <= 0) {
+                    queue.poll();
+                    if (next.watch().empty()) {
+                        emptyLater(next.watch(), i + 1);
+                    }
+                }
+            }
+        } finally {
+            EMPTIES.set(false);
+        }
+    }
+
     /** Runs what is due. */
     public static void reap() {
         drain();
+        emptyAgain();
         int waiting = WAITING.get();
         long bytes = WAITING_BYTES.get();
         if ((waiting > patience || bytes > patienceBytes) && COLLECTING.compareAndSet(false, true)) {
@@ -224,17 +307,25 @@ public final class Reclaim {
 
     /** Neighbours go together: the kernel has merged them, and taking them apart again would cost more than all the rest. */
     private static void giveBack(List<Range> ranges) {
+        forEachRun(ranges, Reclaim::unmap);
+    }
+
+    private interface RangeAction {
+        void apply(long address, long length);
+    }
+
+    private static void forEachRun(List<Range> ranges, RangeAction action) {
         ranges.sort(Comparator.comparingLong(Range::address));
         long start = ranges.get(0).address();
         long end = start;
         for (Range range : ranges) {
             if (range.address() != end) {
-                unmap(start, end - start);
+                action.apply(start, end - start);
                 start = range.address();
             }
             end = range.end();
         }
-        unmap(start, end - start);
+        action.apply(start, end - start);
     }
 
     private static void unmap(long address, long length) {

@@ -4,6 +4,7 @@ import java.lang.invoke.MethodHandle;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.MethodType;
 import java.lang.reflect.Field;
+import java.nio.Buffer;
 import java.nio.ByteBuffer;
 
 /**
@@ -53,6 +54,13 @@ final class UnsafeEngine extends Engine {
     /** (address, bytes, value). */
     private static final MethodHandle FILL = method("setMemory", MethodType.methodType(
         void.class, long.class, long.class, byte.class));
+
+    /** (object, offset). */
+    private static final MethodHandle GET_FIELD = based("getLong", long.class);
+    private static final long BUFFER_ADDRESS = bufferAddress();
+
+    /** Not final, so that the compiler does not know it. */
+    private static int none;
 
     /** Where the elements of an array start: the same for every array type with elements of that size. */
     private static final long BYTES = arrayBase(byte[].class);
@@ -357,6 +365,32 @@ final class UnsafeEngine extends Engine {
             buffer.get(index + done, chunk, 0, now);
             chunkFromArray(chunk, 0, address + done, now);
             done += now;
+        }
+    }
+
+    @Override
+    long address(ByteBuffer buffer) {
+        try {
+            return (long) GET_FIELD.invokeExact((Object) buffer, BUFFER_ADDRESS);
+        } catch (Throwable t) {
+            throw broken(t);
+        }
+    }
+
+    /** The JVM makes an array of unknown dimensions itself, and from there the thread comes back with what is pending. */
+    @Override
+    void settle() {
+        if (new byte[none][none].length != none) {
+            throw new AssertionError();
+        }
+    }
+
+    private static long bufferAddress() {
+        try {
+            Field field = Buffer.class.getDeclaredField("address");
+            return (long) UNSAFE.getClass().getMethod("objectFieldOffset", Field.class).invoke(UNSAFE, field);
+        } catch (ReflectiveOperationException e) {
+            throw broken(e);
         }
     }
 

@@ -1,92 +1,154 @@
 package org.rsmapi.mem;
 
+import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.ConcurrentSkipListMap;
+import org.rsmapi.sys.MemFd;
 
 /**
- * Where parts of memory files lie in memory that the program also reaches in other ways: the program's own memory that is exported, and
- * mappings over such memory. Two addresses can therefore mean the same byte, and a copy between them has to go in the right direction.
+ * Which address ranges of this process are views of which memory file. Different addresses can lead to the same memory: an export
+ * segment and the mappings of it, mappings by several connections, segments over the same memory, a mapping over own memory. Whether
+ * two ranges overlap is therefore a question of file and offset; see {@link Overlap}.
+ *
+ * <p>A view is added after the file has been mapped and before the address is handed out, and removed after other pages have taken the
+ * file's place. A view that is removed late makes a copy slower, but not wrong.
  */
 public final class Views {
-    /** How two ranges of one length lie to each other. */
-    public enum Relation {
-        /** They have no byte in common. */
-        APART,
-        /** They may have, and a copy that starts with the first bytes is right. */
-        UP,
-        /** They may have, and a copy that starts with the last bytes is right. */
-        DOWN,
-        /** Neither direction is right for all bytes, or it is not known which one is: only a copy by way of other memory is right. */
-        MIXED
-    }
+    /** By identity; null is the identity of files that could not be identified. Guards the counts too. */
+    private static final Map<MemFd.Identity, Memory> MEMORIES = new HashMap<>();
+    private static final ConcurrentSkipListMap<Long, View> BY_ADDRESS = new ConcurrentSkipListMap<>();
 
-    /** The file number of memory that no file is known to lie behind. */
-    public static final long NO_FILE = 0;
-
-    /** For a range behind which a file lies in parts. */
-    public static final long SEVERAL_FILES = -1;
-
-    private static final ConcurrentSkipListMap<Long, View> VIEWS = new ConcurrentSkipListMap<>();
-    private static final View PLAIN = new View(0, NO_FILE, 0);
-    private static final View SEVERAL = new View(0, NO_FILE, 0);
-    private static volatile boolean any;
+    /** How many memories have more than one view here, or may have. While it is 0 addresses tell everything. */
+    private static volatile int aliased;
 
     private Views() {}
 
-    /** A range of addresses that ends at {@code end}, and the bytes of a file, from {@code offset} on, that lie there. */
-    private record View(long end, long file, long offset) {}
+    /** A memory file. */
+    private static final class Memory {
+        private final MemFd.Identity identity;
+        private int views;
 
-    /** Says that a part of a file lies at an address. It replaces what was said of that address before. */
-    public static void add(long address, long length, long file, long offset) {
-        VIEWS.put(address, new View(address + length, file, offset));
-        any = true;
-    }
-
-    /** Says that there is no file at that address any more. */
-    public static void remove(long address) {
-        VIEWS.remove(address);
-        any = !VIEWS.isEmpty();
-    }
-
-    /** Whether there are any. If not, addresses that differ mean different bytes, but for mappings and segments. */
-    public static boolean any() {
-        return any;
-    }
-
-    private static View of(long address, long bytes) {
-        Map.Entry<Long, View> last = VIEWS.lowerEntry(address + bytes);
-        if (last == null || last.getValue().end <= address) {
-            return PLAIN;
+        Memory(MemFd.Identity identity) {
+            this.identity = identity;
         }
-        return last.getKey() <= address && last.getValue().end >= address + bytes
-            ? new View(0, last.getValue().file, last.getValue().offset + (address - last.getKey())) : SEVERAL;
+
+        private boolean isAliased() {
+            return views > (identity == null ? 0 : 1);
+        }
+
+        void count(int change) {
+            boolean before = isAliased();
+            views += change;
+            if (isAliased() != before) {
+                aliased += before ? -1 : 1;
+            }
+            if (views == 0) {
+                MEMORIES.remove(identity);
+            }
+        }
     }
 
-    /** The number of the file behind a range of addresses, {@link #NO_FILE} or {@link #SEVERAL_FILES}. */
-    public static long fileAt(long address, long bytes) {
-        View view = of(address, bytes);
-        return view == SEVERAL ? SEVERAL_FILES : view.file;
+    /** A range in which a file is mapped. */
+    private record View(long address, long length, Memory memory, long offset) {
+        long end() {
+            return address + length;
+        }
+
+        View next(long before) {
+            Map.Entry<Long, View> next = BY_ADDRESS.higherEntry(address);
+            return next != null && next.getKey() < before ? next.getValue() : null;
+        }
+
+        /** Whether the two may show the same file. */
+        boolean mayBe(View other) {
+            return memory == other.memory || memory.identity == null || other.memory.identity == null;
+        }
     }
 
     /**
-     * How a source and a target lie to each other.
+     * Adds a view.
      *
-     * @param file    the number of the file behind the range, {@link #NO_FILE} if it is to be found out by the address
-     * @param offset  where the range starts in that file
+     * @param identity  of the file; null if it is not known
+     * @param offset    in the file, in bytes
      */
-    public static Relation relation(long source, long sourceFile, long sourceOffset, long target, long targetFile, long targetOffset,
-            long bytes) {
-        View from = sourceFile == NO_FILE ? of(source, bytes) : new View(0, sourceFile, sourceOffset);
-        View to = targetFile == NO_FILE ? of(target, bytes) : new View(0, targetFile, targetOffset);
-        if (from == SEVERAL || to == SEVERAL) {
-            return from == PLAIN || to == PLAIN ? byPosition(source, target, bytes) : Relation.MIXED;
+    public static void add(long address, long length, MemFd.Identity identity, long offset) {
+        synchronized (MEMORIES) {
+            Memory memory = MEMORIES.get(identity);
+            if (memory == null) {
+                memory = new Memory(identity);
+                MEMORIES.put(identity, memory);
+            }
+            View view = new View(address, length, memory, offset);
+            View before;
+            try {
+                before = BY_ADDRESS.put(address, view);
+            } catch (Error e) {
+                BY_ADDRESS.remove(address, view); // it may be in there nevertheless
+                throw e;
+            }
+            memory.count(1);
+            if (before != null) {
+                before.memory().count(-1);
+            }
         }
-        return from.file != to.file ? Relation.APART
-            : from.file == NO_FILE ? byPosition(source, target, bytes) : byPosition(from.offset, to.offset, bytes);
     }
 
-    private static Relation byPosition(long source, long target, long bytes) {
-        return target > source && target - source < bytes ? Relation.DOWN
-            : source > target && source - target < bytes ? Relation.UP : Relation.APART;
+    /** Removes the view that starts at an address, if there is one. */
+    public static void remove(long address) {
+        synchronized (MEMORIES) {
+            View view = BY_ADDRESS.remove(address);
+            if (view != null) {
+                view.memory().count(-1);
+            }
+        }
+    }
+
+    /** How the ranges overlap, if the answer by their addresses is {@code plain}. */
+    static Overlap overlap(long from, long to, long bytes, Overlap plain) {
+        return aliased == 0 ? plain : search(from, to, bytes, plain);
+    }
+
+    private static Overlap search(long from, long to, long bytes, Overlap plain) {
+        boolean up = false;
+        boolean down = false;
+        for (View source = first(from, from + bytes); source != null; source = source.next(from + bytes)) {
+            for (View target = first(to, to + bytes); target != null; target = target.next(to + bytes)) {
+                if (source == target || !source.mayBe(target)) {
+                    continue;
+                }
+                if (source.memory() != target.memory()) {
+                    return Overlap.MIXED; // a file without identity: it may be the other one, at any offset
+                }
+                if (source.memory().identity == null) {
+                    return Overlap.MIXED;
+                }
+                // byte i of the source is byte i + shift of the target
+                long shift = source.offset() + (from - source.address()) - (target.offset() + (to - target.address()));
+                long first = Math.max(Math.max(source.address() - from, 0) + shift, Math.max(target.address() - to, 0));
+                long end = Math.min(Math.min(source.end() - from, bytes) + shift, Math.min(target.end() - to, bytes));
+                up |= first < end && shift > 0;
+                down |= first < end && shift < 0;
+            }
+        }
+        if (!up && !down) {
+            return plain;
+        }
+        up |= plain == Overlap.UP;
+        down |= plain == Overlap.DOWN;
+        return up && down ? Overlap.MIXED : up ? Overlap.ALIASED_UP : Overlap.ALIASED_DOWN;
+    }
+
+    /** The first view that touches the range, or null. */
+    private static View first(long start, long end) {
+        Map.Entry<Long, View> entry = BY_ADDRESS.floorEntry(start);
+        if (entry == null || entry.getValue().end() <= start) {
+            entry = BY_ADDRESS.higherEntry(start);
+        }
+        return entry != null && entry.getKey() < end ? entry.getValue() : null;
+    }
+
+    /** How many views there are. For tests and diagnosis. */
+    public static int count() {
+        return BY_ADDRESS.size();
     }
 }

@@ -1,6 +1,10 @@
 package org.rsmapi.sys;
 
 import com.sun.jna.Native;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Map;
 
 /** Anonymous memory files (memfd_create(2)): making, sealing, opening them again read-only, checking one that a peer sent. */
 public final class MemFd {
@@ -24,6 +28,9 @@ public final class MemFd {
     private static final int STATX_BLOCKS = 0x400;
     private static final int STATX_BLOCKS_AT = 48;
     private static final int STATX_BYTES = 256;
+    private static final int STATX_INO = 0x100;
+    private static final int STATX_INODE_AT = 32;
+    private static final int STATX_DEVICE_AT = 136;
     private static final int BLOCK = 512;
     private static final int FALLOC_FL_KEEP_SIZE = 1;
     private static final int FALLOC_FL_PUNCH_HOLE = 2;
@@ -191,6 +198,27 @@ public final class MemFd {
     /** The length of a memory file in bytes. */
     public static long size(Fd fd) {
         return Libc.lseek(fd.number(), 0, SEEK_END);
+    }
+
+    /** What tells a file from all others, for as long as it is there. */
+    public record Identity(long device, long inode) {}
+
+    /** The file's identity, or null if the kernel does not tell. */
+    public static Identity identity(Fd fd) {
+        try (Scratch buffer = new Scratch(STATX_BYTES + 1)) { // at its end an empty name
+            long result = Calls.syscall(Libc.SYS_STATX, fd.number(), buffer.address() + STATX_BYTES, AT_EMPTY_PATH, STATX_INO,
+                buffer.address(), 0);
+            if (result == 0 && (buffer.getInt(0) & STATX_INO) != 0) {
+                return new Identity(buffer.getLong(STATX_DEVICE_AT), buffer.getLong(STATX_INODE_AT));
+            }
+        }
+        try {
+            Map<String, Object> attributes = Files.readAttributes(Path.of("/proc/self/fd/" + fd.number()), "unix:dev,ino");
+            long device = (long) attributes.get("dev"); // as stat tells it: statx gives its parts
+            return new Identity(device >>> 8 & 0xfff | (device & 0xff | device >>> 12 & 0xfff00) << 32, (long) attributes.get("ino"));
+        } catch (IOException | RuntimeException e) {
+            return null;
+        }
     }
 
     private static long fileSystemType(Fd fd) {

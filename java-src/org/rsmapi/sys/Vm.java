@@ -20,6 +20,7 @@ public final class Vm {
     private static final int MAP_ANONYMOUS = 0x20;
     private static final int MAP_NORESERVE = 0x4000;
     static final int MAP_FIXED_NOREPLACE = 0x100000;
+    private static final int MADV_DONTNEED = 4;
     private static final int MADV_HUGEPAGE = 14;
     private static final int MADV_POPULATE_READ = 22;
     private static final int MADV_POPULATE_WRITE = 23;
@@ -121,6 +122,14 @@ public final class Vm {
         } catch (OsError e) {
             return;
         }
+    }
+
+    /**
+     * Gives back the memory of pages that {@link #abandon} has put somewhere, and that have been written to since. They are zeros
+     * again. Shared pages keep their content. A failure does no harm.
+     */
+    public static void drop(long address, long length) {
+        Libc.madvise(address, length, MADV_DONTNEED);
     }
 
     /** Gives an address range back. Nobody may be able to reach it any more. */
