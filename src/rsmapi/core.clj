@@ -636,7 +636,8 @@
   "Writes bytes to an import segment, at offset in bytes from the start of the segment, and
   returns nil. The source is a byte array, a java.nio.ByteBuffer (from its position to its
   limit, where the position is then) or memory: local memory, an export segment, a mapping.
-  index and count say which bytes of an array or a memory; without them it is all.
+  index and count say which bytes of an array or a memory; without them it is all. The source
+  may overlap the target.
 
   A segment that is not mapped gets mapped, as a whole and with the connection's permission,
   until unmap! or disconnect!; of one that map! has mapped, only the mapped part can be

@@ -282,8 +282,8 @@
       ~(text "Reads from offset on, in bytes from the start of the memory, into the
               java.nio.ByteBuffer from its position to its limit, moves the position there
               and returns the buffer."
-             (str (failures :read) " `:rsm/bad-addr` if the buffer is none, read-only, or
-                  its memory was freed.")
+             (str (failures :read) " `:rsm/bad-addr` if the buffer is none, read-only, its
+                  memory was freed, or its file truncated.")
              pointer)
       [~'memory ~'offset ~'buffer]
       (. Bulk (~'getBuffer ~'memory ~'offset ~'buffer)))
@@ -291,8 +291,8 @@
       ~(text "Writes what the java.nio.ByteBuffer has from its position to its limit at
               offset, in bytes from the start of the memory, moves the position there and
               returns nil. The buffer may be read-only."
-             (str (failures :write) " `:rsm/bad-addr` if the buffer is none, or its memory
-                  was freed.")
+             (str (failures :write) " `:rsm/bad-addr` if the buffer is none, its memory was
+                  freed, or its file truncated.")
              pointer)
       [~'memory ~'offset ~'buffer]
       (. Bulk (~'putBuffer ~'memory ~'offset ~'buffer)))
@@ -305,9 +305,9 @@
       [~'memory ~'offset ~'length ~'value]
       (. Bulk (~'fill ~'memory ~'offset ~'length ~'value)))
    `(defn ~'copy!
-      ~(text "Copies length bytes from one memory to another, or within one, where the
-              ranges may overlap; returns nil. Both offsets are in bytes. No promise on
-              memory order."
+      ~(text "Copies length bytes from one memory to another, or within one; returns nil.
+              The ranges may overlap, also through different handles of the same memory.
+              Both offsets are in bytes. No promise on memory order."
              (str (failures :read) " The same for the target, with
                   `:rsm/perm-denied` if it may not be written. `:rsm/bad-length` if the
                   length is negative or not an integer.")
