@@ -872,7 +872,8 @@
   which may be none. Events are counted: as many signal-wait! succeed as were posted.
 
   Options:
-    :no-accumulate  true: who has events already gets none (RSM_SIGPOST_NO_ACCUMULATE)
+    :no-accumulate  true: who has events already gets none (RSM_SIGPOST_NO_ACCUMULATE); an
+                    importer does not see events that other users' importers have posted
 
   Errors, in order: :rsm/bad-seg-hndl, :rsm/conn-aborted (an import segment),
   :rsm/insufficient-resources (the counter is at its end).

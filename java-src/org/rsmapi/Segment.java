@@ -18,7 +18,8 @@ public interface Segment extends AutoCloseable {
      * export segment to every import segment that is connected to it, which may be none.
      *
      * @param flags  {@link #SIGPOST_NO_ACCUMULATE} or 0; other bits are ignored. Where several processes post at the same moment with
-     *               that flag, each of them may find that there are no events
+     *               that flag, each of them may find that there are no events. To an importer, the events that other users' importers
+     *               have posted to the exporter do not count
      * @throws RsmException in this order: BAD_SEG_HNDL (destroyed or disconnected), CONN_ABORTED (an import segment whose exporter
      *     has revoked it or is gone), INSUFFICIENT_RESOURCES (the counter of the export segment is at its end)
      */

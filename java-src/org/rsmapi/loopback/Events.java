@@ -1,5 +1,8 @@
 package org.rsmapi.loopback;
 
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
 import org.rsmapi.spi.Signals;
 import org.rsmapi.sys.Epoll;
 import org.rsmapi.sys.EventFd;
@@ -9,15 +12,34 @@ import org.rsmapi.sys.Waiting;
 /**
  * The events of one segment handle: those that importers have posted for an export segment, or the exporter for an import segment.
  *
- * <p>The counter is an eventfd that others have too, and may do with as they like. What this side has to tell to those who wait
- * here, that there is an end, therefore does not go by the counter. A descriptor that is handed out for waiting elsewhere is an epoll
- * set with the counter in it, and an eventfd of our own for the end.
+ * <p>A counter is an eventfd that others have too, and may do with as they like. So an export segment has several: one that the importers
+ * of this process's own user (and root) share, and one for each other user who has an importer. A user who fills a counter keeps only
+ * that user's posts from arriving. Events are taken from the counters in turn. When a counter is given up, because its user has no
+ * importer any more or the publication has ended, the events in it are carried over, but no more than {@link #MOST_CARRIED}.
+ *
+ * <p>What this side has to tell to those who wait here, that there is an end, does not go by the counters. A descriptor that is handed
+ * out for waiting elsewhere is an epoll set with the counters in it, and an eventfd of our own for the end.
  */
 final class Events implements Signals {
+    /** More events than this were not posted one by one, or not for anybody who takes them. */
+    static final long MOST_CARRIED = 1L << 20;
+
+    private static final long OWN = 0;
+    private static final long END = 1;
+    private static final long KEPT = Long.MAX_VALUE;
+
     private final Waiting.Group waiters = new Waiting.Group();
     private final Poster poster;
     private EventFd counter;
     private boolean handedOut;
+    /** The counters of other users, by uid. */
+    private final Map<Integer, Other> others = new HashMap<>();
+    /** All counters, from when there is more than one. */
+    private Epoll inbox;
+    /** The events of other users who have left. It is this side's alone: an addition to another counter could be made to wait. */
+    private EventFd kept;
+    /** Of which counter an event was taken last. */
+    private long lastTaken;
     private Epoll outside;
     private EventFd endMark;
     private int holders;
@@ -28,6 +50,16 @@ final class Events implements Signals {
     @FunctionalInterface
     interface Poster {
         void post(boolean accumulate);
+    }
+
+    /** The counter of another user's importers. */
+    private static final class Other {
+        private final EventFd counter;
+        private int importers;
+
+        Other(EventFd counter) {
+            this.counter = counter;
+        }
     }
 
     Events(EventFd counter, Poster poster) {
@@ -46,31 +78,135 @@ final class Events implements Signals {
         poster.post(accumulate);
     }
 
-    /** The counter, for an importer. */
-    synchronized EventFd handOut() {
-        handedOut = true;
-        return counter;
+    /**
+     * The counter for an importer of this user; {@link #leave} when that is not one any more.
+     *
+     * @throws OsError if there are no descriptors for another counter
+     */
+    synchronized EventFd join(int uid) {
+        if (!Quota.isOther(uid)) {
+            handedOut = true;
+            return counter;
+        }
+        Other other = others.get(uid);
+        if (other == null) {
+            other = add(uid);
+        }
+        other.importers++;
+        return other.counter;
+    }
+
+    private Other add(int uid) {
+        if (inbox == null) {
+            openInbox();
+        }
+        Other other = new Other(EventFd.ofEvents(0));
+        try {
+            inbox.add(other.counter.fd(), token(uid));
+            others.put(uid, other);
+            return other;
+        } catch (RuntimeException | Error e) {
+            other.counter.close();
+            throw e;
+        }
+    }
+
+    /** Not 0: that is the first counter. */
+    private static long token(int uid) {
+        return Integer.toUnsignedLong(uid) + 1;
+    }
+
+    private void openInbox() {
+        Epoll set = new Epoll();
+        EventFd keeping = null;
+        try {
+            keeping = EventFd.ofEvents(0);
+            set.add(keeping.fd(), KEPT);
+            set.add(counter.fd(), OWN);
+            if (outside != null) {
+                outside.add(set.fd(), OWN);
+                outside.remove(counter.fd());
+            }
+        } catch (RuntimeException | Error e) {
+            set.close();
+            if (keeping != null) {
+                keeping.close();
+            }
+            throw e;
+        }
+        inbox = set;
+        kept = keeping;
+        waiters.wake(); // those who wait for the one counter
+    }
+
+    /** An importer of this user has left. */
+    synchronized void leave(int uid) {
+        Other other = others.get(uid);
+        if (other != null && --other.importers == 0) {
+            others.remove(uid);
+            try {
+                if (!closed) {
+                    inbox.remove(other.counter.fd());
+                    kept.addOwn(other.counter.count(MOST_CARRIED));
+                }
+            } finally {
+                other.counter.close();
+            }
+        }
     }
 
     @Override
     public synchronized boolean take() {
-        return !closed && counter.take();
+        return !closed && (inbox == null ? counter.take() : takeInTurn());
+    }
+
+    /** Of the counters that have events, the one whose turn it is: the next behind the last, in the order of the users' ids. */
+    private boolean takeInTurn() {
+        long[] ready = inbox.await(0);
+        Arrays.sort(ready);
+        int first = 0;
+        while (first < ready.length && ready[first] <= lastTaken) {
+            first++;
+        }
+        for (int i = 0; i < ready.length; i++) {
+            long token = ready[(first + i) % ready.length];
+            EventFd from = counterOf(token);
+            if (from != null && from.take()) {
+                lastTaken = token;
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private EventFd counterOf(long token) {
+        if (token == OWN || token == KEPT) {
+            return token == OWN ? counter : kept;
+        }
+        Other other = others.get((int) (token - 1));
+        return other == null ? null : other.counter;
     }
 
     @Override
     public Waiting.Outcome await(long deadlineNanos) {
         int wakes = waiters.wakes();
         EventFd now;
+        Epoll set;
         synchronized (this) {
             now = counter;
-            if (ended || !now.hold()) {
+            set = inbox;
+            if (ended || !(set == null ? now.hold() : hold())) {
                 return Waiting.Outcome.READY;
             }
         }
         try {
-            return Waiting.forInput(now.fd(), deadlineNanos, waiters, wakes);
+            return Waiting.forInput(set == null ? now.fd() : set.fd(), deadlineNanos, waiters, wakes);
         } finally {
-            now.release();
+            if (set == null) {
+                now.release();
+            } else {
+                release();
+            }
         }
     }
 
@@ -91,8 +227,8 @@ final class Events implements Signals {
         EventFd end = null;
         try {
             end = new EventFd();
-            set.add(end.fd(), 1);
-            set.add(counter.fd(), 0);
+            set.add(end.fd(), END);
+            set.add(inbox == null ? counter.fd() : inbox.fd(), OWN);
         } catch (RuntimeException | Error e) {
             set.close();
             if (end != null) {
@@ -124,6 +260,13 @@ final class Events implements Signals {
     private void closeIfFree() {
         if (closed && holders == 0) {
             counter.close();
+            for (Other other : others.values()) {
+                other.counter.close();
+            }
+            if (inbox != null) {
+                inbox.close();
+                kept.close();
+            }
             if (outside != null) {
                 outside.close();
                 endMark.close();
@@ -132,8 +275,8 @@ final class Events implements Signals {
     }
 
     /**
-     * Takes a new counter with the count of the old, if anybody has got that: who is not an importer any more posts nothing here.
-     * Who waits goes on with the new one.
+     * Takes a new counter in the place of the one that former importers have: what they go on to post reaches nobody. The events are
+     * carried over, and threads that wait go on with the new one.
      */
     synchronized void renew() {
         if (closed || !handedOut) {
@@ -141,14 +284,21 @@ final class Events implements Signals {
         }
         EventFd next;
         try {
-            next = EventFd.ofEvents(counter.count());
+            next = EventFd.ofEvents(0);
         } catch (OsError e) {
             return; // without descriptors the old one has to do: what the publication's end is for is the memory
         }
-        if (outside != null) {
-            outside.add(next.fd(), 0);
-            outside.remove(counter.fd());
+        try {
+            Epoll set = inbox != null ? inbox : outside;
+            if (set != null) {
+                set.add(next.fd(), OWN);
+                set.remove(counter.fd());
+            }
+        } catch (RuntimeException | Error e) {
+            next.close();
+            throw e;
         }
+        next.addOwn(counter.count(MOST_CARRIED));
         counter.close();
         counter = next;
         handedOut = false;

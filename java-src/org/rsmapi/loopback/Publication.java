@@ -365,6 +365,8 @@ final class Publication {
         private long token;
         /** What is posted for it. Before it is one of the importers there is none. */
         private EventFd events;
+        /** Whether it may post to the segment. */
+        private boolean joined;
 
         Importer(Fd fd, Runnable closed) {
             this.fd = fd;
@@ -528,7 +530,8 @@ final class Publication {
 
         /** No more than the permission needs: what was not handed out cannot be misused. */
         private Fd[] descriptors(Wire.Connect wish) {
-            Fd theirs = Publication.this.events.handOut().fd();
+            Fd theirs = Publication.this.events.join(peer.uid()).fd();
+            joined = true;
             if (!wish.wantsMemory()) {
                 return new Fd[] {stateForReading, theirs, events.fd()};
             }
@@ -566,6 +569,10 @@ final class Publication {
             }
             if (events != null) {
                 events.close();
+            }
+            if (joined) {
+                joined = false;
+                Publication.this.events.leave(peer.uid());
             }
         }
     }

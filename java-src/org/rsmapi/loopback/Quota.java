@@ -68,7 +68,7 @@ final class Quota {
     }
 
     /** This process's own user, and root, could take what they want in other ways as well. */
-    private static boolean isOther(int uid) {
+    static boolean isOther(int uid) {
         return uid != 0 && uid != Identity.uid();
     }
 }

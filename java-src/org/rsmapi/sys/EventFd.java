@@ -24,6 +24,7 @@ public final class EventFd implements AutoCloseable {
     private static final String LINK = "anon_inode:[eventfd]";
     private static final String COUNT = "eventfd-count:";
     private static final int RADIX = 16;
+    private static final int COUNTED_BY_TAKING = 4096;
 
     /** Bit of {@link #users} that says that nobody may use it any more. */
     private static final int CLOSED = 1 << 30;
@@ -154,6 +155,17 @@ public final class EventFd implements AutoCloseable {
         }
     }
 
+    /** Adds events to a counter that only this side has: another one could be made to wait. Does nothing if it is closed. */
+    public void addOwn(long count) {
+        if (count > 0 && hold()) {
+            try {
+                add(count);
+            } finally {
+                release();
+            }
+        }
+    }
+
     private boolean add(long count) {
         synchronized (posting) {
             block.putLong(WRITTEN, count);
@@ -192,18 +204,26 @@ public final class EventFd implements AutoCloseable {
         take();
     }
 
-    /** How much the counter has. Read from /proc, which is slow; 0 if that cannot be done. */
-    public long count() {
+    /** How many events the counter has, but not more than {@code most}. If it has any, this is slow. */
+    public long count(long most) {
         if (!hold()) {
             return 0;
         }
         try {
+            if ((ready() & Waiting.POLLIN) == 0) {
+                return 0;
+            }
             for (String line : Vm.procLines("/proc/self/fdinfo/" + fd.number())) {
                 if (line.startsWith(COUNT)) {
-                    return Long.parseUnsignedLong(line.substring(COUNT.length()).trim(), RADIX);
+                    long count = Long.parseUnsignedLong(line.substring(COUNT.length()).trim(), RADIX);
+                    return count < 0 || count > most ? most : count;
                 }
             }
-            return 0;
+            long taken = 0; // /proc cannot be read, for want of descriptors for example
+            while (taken < Math.min(most, COUNTED_BY_TAKING) && take()) {
+                taken++;
+            }
+            return taken;
         } finally {
             release();
         }
