@@ -245,7 +245,7 @@ public abstract class Engine {
      * there has been truncated, compiled code may get to know of it only later, as an InternalError at some other place. To be called at
      * the end of every use of a direct buffer.
      */
-    abstract void settle();
+    abstract void settle(ByteBuffer buffer);
 
     abstract void copyChunk(long source, long target, long bytes);
 

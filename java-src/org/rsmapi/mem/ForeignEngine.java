@@ -310,7 +310,7 @@ final class ForeignEngine extends Engine {
 
     /** A thread that comes back from native code throws what is pending. */
     @Override
-    void settle() {
+    void settle(ByteBuffer buffer) {
         Thread.holdsLock(this);
     }
 

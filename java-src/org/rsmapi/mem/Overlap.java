@@ -121,12 +121,12 @@ public enum Overlap {
 
     /** How a copy of memory into a buffer overlaps. */
     public static Overlap of(long from, ByteBuffer to, int index, int bytes) {
-        return to.isDirect() ? of(from, addressOf(to, index), bytes) : NONE;
+        return to.isDirect() ? of(from, ENGINE.address(to) + index, bytes) : NONE;
     }
 
     /** How a copy of a buffer into memory overlaps. */
     public static Overlap of(ByteBuffer from, int index, long to, int bytes) {
-        return from.isDirect() ? of(addressOf(from, index), to, bytes) : NONE;
+        return from.isDirect() ? of(ENGINE.address(from) + index, to, bytes) : NONE;
     }
 
     /**
@@ -140,7 +140,7 @@ public enum Overlap {
             ENGINE.copyFromBuffer(buffer, index, address, count);
             return;
         }
-        Overlap overlap = of(addressOf(buffer, index), address, count);
+        Overlap overlap = of(buffer, index, address, count);
         if (overlap == NONE) {
             ENGINE.copyFromBuffer(buffer, index, address, count);
         } else if (overlap == MIXED) {
@@ -156,7 +156,7 @@ public enum Overlap {
                 done += now;
             }
         }
-        ENGINE.settle();
+        ENGINE.settle(buffer);
     }
 
     /** Copies memory into a buffer of any kind that can be written to; see {@link #fromBuffer}. */
@@ -165,7 +165,7 @@ public enum Overlap {
             ENGINE.copyToBuffer(address, buffer, index, count);
             return;
         }
-        Overlap overlap = of(address, addressOf(buffer, index), count);
+        Overlap overlap = of(address, buffer, index, count);
         if (overlap == NONE) {
             ENGINE.copyToBuffer(address, buffer, index, count);
         } else if (overlap == MIXED) {
@@ -181,11 +181,7 @@ public enum Overlap {
                 done += now;
             }
         }
-        ENGINE.settle();
-    }
-
-    private static long addressOf(ByteBuffer buffer, int index) {
-        return ENGINE.address(buffer) + index;
+        ENGINE.settle(buffer);
     }
 
     private static void throughMemory(int count, LongConsumer in, LongConsumer out) {

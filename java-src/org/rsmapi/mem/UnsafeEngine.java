@@ -6,6 +6,7 @@ import java.lang.invoke.MethodType;
 import java.lang.reflect.Field;
 import java.nio.Buffer;
 import java.nio.ByteBuffer;
+import java.nio.MappedByteBuffer;
 
 /**
  * Memory access through {@code sun.misc.Unsafe}, for JDKs whose {@code java.lang.foreign} is absent or a preview.
@@ -57,7 +58,10 @@ final class UnsafeEngine extends Engine {
 
     /** (object, offset). */
     private static final MethodHandle GET_FIELD = based("getLong", long.class);
-    private static final long BUFFER_ADDRESS = bufferAddress();
+    private static final MethodHandle GET_OBJECT = based("getObject", Object.class);
+    private static final long BUFFER_ADDRESS = fieldOffset(Buffer.class, "address");
+    /** Of a buffer that is no mapped file it is null. */
+    private static final long BUFFER_FILE = fieldOffset(MappedByteBuffer.class, "fd");
 
     /** Not final, so that the compiler does not know it. */
     private static int none;
@@ -379,15 +383,23 @@ final class UnsafeEngine extends Engine {
 
     /** The JVM makes an array of unknown dimensions itself, and from there the thread comes back with what is pending. */
     @Override
-    void settle() {
-        if (new byte[none][none].length != none) {
+    void settle(ByteBuffer buffer) {
+        if (isMapped(buffer) && new byte[none][none].length != none) {
             throw new AssertionError();
         }
     }
 
-    private static long bufferAddress() {
+    private static boolean isMapped(ByteBuffer buffer) {
         try {
-            Field field = Buffer.class.getDeclaredField("address");
+            return (Object) GET_OBJECT.invokeExact((Object) buffer, BUFFER_FILE) != null;
+        } catch (Throwable t) {
+            throw broken(t);
+        }
+    }
+
+    private static long fieldOffset(Class<?> type, String name) {
+        try {
+            Field field = type.getDeclaredField(name);
             return (long) UNSAFE.getClass().getMethod("objectFieldOffset", Field.class).invoke(UNSAFE, field);
         } catch (ReflectiveOperationException e) {
             throw broken(e);

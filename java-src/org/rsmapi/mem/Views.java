@@ -54,6 +54,10 @@ public final class Views {
             return address + length;
         }
 
+        boolean has(long start, long bytes) {
+            return start >= address && start + bytes <= end();
+        }
+
         View next(long before) {
             Map.Entry<Long, View> next = BY_ADDRESS.higherEntry(address);
             return next != null && next.getKey() < before ? next.getValue() : null;
@@ -109,9 +113,13 @@ public final class Views {
     }
 
     private static Overlap search(long from, long to, long bytes, Overlap plain) {
+        View own = first(from, from + bytes);
+        if (own == null || own.has(from, bytes) && own.has(to, bytes)) {
+            return plain;
+        }
         boolean up = false;
         boolean down = false;
-        for (View source = first(from, from + bytes); source != null; source = source.next(from + bytes)) {
+        for (View source = own; source != null; source = source.next(from + bytes)) {
             for (View target = first(to, to + bytes); target != null; target = target.next(to + bytes)) {
                 if (source == target || !source.mayBe(target)) {
                     continue;
