@@ -15,7 +15,8 @@
   `table` has all errors, `lookup` finds one, `error-of` takes the data out of
   any exception, `catching` turns a failure into a value."
   (:require [clojure.string :as str])
-  (:import (org.rsmapi RsmError RsmException)))
+  (:import (java.util Locale)
+           (org.rsmapi RsmError RsmException)))
 
 (set! *warn-on-reflection* true)
 
@@ -25,7 +26,7 @@
    :rsm/name (.rsmName e)
    :cognitect.anomalies/category
    (keyword "cognitect.anomalies"
-            (str/replace (str/lower-case (.name (.category e))) "_" "-"))
+            (str/replace (.toLowerCase (.name (.category e)) Locale/ROOT) "_" "-"))
    :rsm/meaning (.meaning e)
    :rsm/retriable? (.retriable e)})
 

@@ -241,14 +241,21 @@
         :when (str/starts-with? k "rsmapi.")]
     (str "-D" k "=" v)))
 
-(defn- command [{:keys [prefix umask jvm-opts] :as opts} ^File dir]
+(defn- native-access
+  "The option that allows native access, unless the child's own say what is to be."
+  [jvm-opts]
+  (when-not (some #(str/starts-with? % "--illegal-native-access") jvm-opts)
+    ["--enable-native-access=ALL-UNNAMED"]))
+
+(defn- command [{:keys [prefix umask jvm-opts java-home] :as opts} ^File dir]
   (let [entries (if (other-user? opts) @public-class-path (class-path))]
     (concat
      prefix
      (when umask ["sh" "-c" (format "umask %04o; exec \"$@\"" (long umask)) "sh"])
      (when (other-user? opts) (setpriv opts))
-     [(str (io/file (System/getProperty "java.home") "bin" "java"))
-      "--enable-native-access=ALL-UNNAMED" "-Xmx128m" "-XX:-UsePerfData"
+     [(str (io/file (or java-home (System/getProperty "java.home")) "bin" "java"))]
+     (native-access jvm-opts)
+     ["-Xmx128m" "-XX:-UsePerfData"
       "-XX:-CreateCoredumpOnCrash" (str "-XX:ErrorFile=" (io/file dir "hs_err"))
       (str "-Djava.io.tmpdir=" dir) (str "-Djna.tmpdir=" dir)]
      (own-properties)
@@ -326,6 +333,7 @@
     :umask      a number, as in 022; default: this process's
     :prefix     a program that runs what follows it in its own process, and its arguments,
                 as in [\"unshare\" \"--net\"]
+    :java-home  another Java runtime than that of the tests
     :jvm-opts   a vector of strings, behind those that every child gets: 128 MB of heap,
                 native access, and the tests' own system properties rsmapi.*
     :env        a map of strings, added to the environment

@@ -3,11 +3,13 @@
   loaded: a process that has run out of descriptors cannot load a class from a folder any
   more. What a JVM has loaded, and from where, its log says."
   (:require [clojure.java.io :as io]
+            [clojure.java.shell :as shell]
             [clojure.set :as set]
             [clojure.string :as str]
             [clojure.test :refer [deftest is testing]]
             [rsmapi.child :as child]
-            [rsmapi.core :as rsm])
+            [rsmapi.core :as rsm]
+            [rsmapi.runner :as runner])
   (:import (java.io File)
            (java.nio.file Files)
            (java.nio.file.attribute FileAttribute)
@@ -98,14 +100,79 @@
                (child/signal! silent "CONT")
                (is (= #{} (set/difference (loaded log) all)) "what was loaded later")))))))))
 
+;; Whatever can be called when there is no controller.
+(def ^:private entrances
+  '[[:topology (rsm/topology)]
+    [:page-size (rsm/page-size)]
+    [:allocate (rsm/allocate! 4096)]
+    [:huge-page-size (org.rsmapi.ExportSegment/hugePageSize)]
+    [:signal-wait-pollfd (rsm/signal-wait-pollfd! [{:fd 0}] {:timeout-ms 0})]
+    [:get-controller (rsm/get-controller nil)]
+    [:get-controller (rsm/get-controller "shm3" {:node 5})]])
+
+(defn- refusals
+  "What each entrance answers in a child with these options, twice. :error is checked to be the one
+  expected, :reason the same each time."
+  [jvm-opts expected & {:as opts}]
+  (child/with-child [c (assoc opts :jvm-opts jvm-opts)]
+    (let [answers (vec (for [_ (range 2), [op form] (shuffle entrances)]
+                         (let [{:keys [error]} (child/ask c form)]
+                           (is (= {:rsm/error expected :rsm/op op} (select-keys error [:rsm/error :rsm/op]))
+                               (pr-str jvm-opts form error))
+                           (select-keys error [:rsm/reason :rsm/hint :rsm/engine]))))]
+      (is (apply = answers) "the first reason, each time")
+      (is (= :rsm/bad-length (:rsm/error (:error (child/ask c '(rsm/allocate! 0))))) "bad arguments come first")
+      (first answers))))
+
 (deftest without-native-functions
-  (child/with-child [c {:jvm-opts ["-Djna.tmpdir=/proc/none"]}]
-    (dotimes [_ 2]
-      (is (= {:rsm/error :rsm/ctlr-not-present :rsm/op :get-controller}
-             (select-keys (:error (child/ask c '(rsm/get-controller nil))) [:rsm/error :rsm/op]))))))
+  (testing "a folder that is none, for JNA's library"
+    (let [{:rsm/keys [reason hint]} (refusals ["-Djna.tmpdir=/proc/none"] :rsm/ctlr-not-present)]
+      (is (not (re-find #"NoClassDefFound" reason)))
+      (is (re-find #"jna.tmpdir" hint))))
+  (testing "JNA's protected mode, which would crash the JVM"
+    (is (re-find #"jna.protected" (:rsm/hint (refusals ["-Djna.protected=true"] :rsm/ctlr-not-present)))))
+  (testing "a native library of another version"
+    (let [folder (.toFile (Files/createTempDirectory "rsmapi-jna" (make-array FileAttribute 0)))
+          library (io/file folder "libjnidispatch.so")]
+      (try
+        (spit library "not a library")
+        (is (some? (:rsm/reason (refusals [(str "-Djna.boot.library.path=" folder) "-Djna.nounpack=true"] :rsm/ctlr-not-present))))
+        (finally
+          (.delete library)
+          (.delete folder)))))
+  (when (<= 24 (.feature (Runtime/version)))
+    (testing "a JVM that denies native access"
+      (is (re-find #"--enable-native-access"
+                   (:rsm/hint (refusals ["--illegal-native-access=deny"] :rsm/ctlr-not-present)))))))
 
 (deftest an-engine-that-cannot-be-had
   (child/with-child [c {:jvm-opts ["-Drsmapi.engine=fast"]}]
     (dotimes [_ 2]
       (is (= {:rsm/error :rsm/bad-conf :rsm/op :get-controller :rsm/engine "fast"}
              (select-keys (:error (child/ask c '(rsm/get-controller nil))) [:rsm/error :rsm/op :rsm/engine]))))))
+
+(defn- runtime
+  "A Java runtime of these modules in that folder; nil if this JDK cannot make one."
+  [^File folder modules]
+  (let [jlink (io/file (System/getProperty "java.home") "bin" "jlink")]
+    (when (.canExecute jlink)
+      (let [{:keys [exit] :as result} (shell/sh (str jlink) "--add-modules" (str/join "," modules) "--output" (str folder))]
+        (is (zero? (long exit)) (pr-str result))
+        folder))))
+
+(deftest a-runtime-of-few-modules
+  (let [root (.toFile (Files/createTempDirectory "rsmapi-runtime" (make-array FileAttribute 0)))
+        ;; Clojure needs java.sql and what that needs, JNA java.logging
+        few  ["java.base" "java.logging" "java.sql"]]
+    (try
+      (if-let [home (runtime (io/file root "few") few)]
+        (if (<= 22 (.feature (Runtime/version)))
+          (child/with-child [c {:java-home home}]
+            (is (= "loopback" (child/value c '(do (def c (rsm/get-controller nil)) (.name c)))))
+            (is (= 7 (child/value c '(let [ex (rsm/export! c {:size (rsm/page-size)})]
+                                       (rsm/put-long! ex 0 7)
+                                       (rsm/get-long ex 0))))))
+          (is (re-find #"jdk.unsupported" (:rsm/hint (refusals [] :rsm/ctlr-not-present :java-home home)))))
+        (runner/skip! "a runtime of few modules" "this JDK has no jlink"))
+      (finally
+        (run! #(.delete ^File %) (reverse (file-seq root)))))))

@@ -1,5 +1,7 @@
 package org.rsmapi;
 
+import java.util.Locale;
+
 /**
  * One entry of an access list: {@code rsmapi_access_entry_t} of rsm_memseg_export_publish(3RSM).
  *
@@ -9,6 +11,6 @@ package org.rsmapi;
 public record AccessEntry(int node, int permission) {
     @Override
     public String toString() {
-        return "node " + node + " " + String.format("%04o", permission);
+        return "node " + node + " " + String.format(Locale.ROOT, "%04o", permission);
     }
 }

@@ -9,6 +9,7 @@ import java.util.ServiceConfigurationError;
 import java.util.ServiceLoader;
 import org.rsmapi.loopback.LoopbackProvider;
 import org.rsmapi.mem.Reclaim;
+import org.rsmapi.spi.Entrance;
 import org.rsmapi.spi.Interconnect;
 import org.rsmapi.spi.InterconnectProvider;
 import org.rsmapi.sys.Stack;
@@ -385,8 +386,13 @@ public final class Controller implements AutoCloseable {
         return interconnect;
     }
 
-    /** The page size of this machine in bytes: offsets of mappings and lengths of segments are multiples of it. */
+    /**
+     * The page size of this machine in bytes: offsets of mappings and lengths of segments are multiples of it.
+     *
+     * @throws RsmException CTLR_NOT_PRESENT (native functions cannot be called)
+     */
     public static long pageSize() {
+        Entrance.require("page-size");
         return Vm.pageSize();
     }
 

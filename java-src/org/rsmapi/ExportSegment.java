@@ -5,12 +5,14 @@ import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.locks.ReentrantLock;
 import org.rsmapi.mem.Reclaim;
 import org.rsmapi.spi.AccessPolicy;
+import org.rsmapi.spi.Entrance;
 import org.rsmapi.spi.ExportedMemory;
 import org.rsmapi.spi.Interconnect;
 import org.rsmapi.sys.Identity;
@@ -153,8 +155,13 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         });
     }
 
-    /** The size of a huge page in bytes, or 0 if there are none on this machine. */
+    /**
+     * The size of a huge page in bytes, or 0 if there are none on this machine.
+     *
+     * @throws RsmException CTLR_NOT_PRESENT (native functions cannot be called)
+     */
     public static long hugePageSize() {
+        Entrance.require("huge-page-size");
         return Vm.hugePageSize();
     }
 
@@ -682,7 +689,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     @Override
     public String toString() {
         Publication now = publication;
-        return "#<ExportSegment " + (now == null ? "" : String.format("0x%08x ", now.segmentId)) + size() + " bytes on "
+        return "#<ExportSegment " + (now == null ? "" : String.format(Locale.ROOT, "0x%08x ", now.segmentId)) + size() + " bytes on "
             + controller.name() + (destroyed ? " destroyed>" : now == null ? " created>" : " published>");
     }
 }

@@ -4,6 +4,7 @@ import java.lang.ref.WeakReference;
 import java.nio.ByteOrder;
 import java.time.Duration;
 import java.util.List;
+import java.util.Locale;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Supplier;
 import org.rsmapi.mem.Reclaim;
@@ -755,7 +756,7 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
 
     @Override
     public String toString() {
-        return "#<ImportSegment " + String.format("0x%08x", segmentId) + " node " + node + " " + size() + " bytes " + permission
+        return "#<ImportSegment " + String.format(Locale.ROOT, "0x%08x", segmentId) + " node " + node + " " + size() + " bytes " + permission
             + " " + state() + ">";
     }
 

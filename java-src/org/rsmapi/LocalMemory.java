@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentSkipListMap;
 import org.rsmapi.mem.Reclaim;
+import org.rsmapi.spi.Entrance;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Stack;
 import org.rsmapi.sys.Vm;
@@ -34,12 +35,14 @@ public final class LocalMemory extends SegmentMemory implements AutoCloseable {
      * Allocates memory.
      *
      * @param bytes at least 1; the range behind it is a whole number of pages
-     * @throws RsmException BAD_LENGTH, INSUFFICIENT_MEM, INSUFFICIENT_RESOURCES
+     * @throws RsmException in this order: BAD_LENGTH, CTLR_NOT_PRESENT (native functions cannot be called), INSUFFICIENT_MEM,
+     *     INSUFFICIENT_RESOURCES
      */
     public static LocalMemory allocate(long bytes) {
         if (bytes <= 0) {
             throw RsmException.of(RsmError.BAD_LENGTH, "allocate").with("length", bytes);
         }
+        Entrance.require("allocate");
         if (bytes > Long.MAX_VALUE - Vm.pageSize()) {
             throw RsmException.of(RsmError.INSUFFICIENT_MEM, "allocate").with("length", bytes);
         }

@@ -1,5 +1,6 @@
 package org.rsmapi;
 
+import java.util.Locale;
 import org.rsmapi.mem.Reclaim;
 import org.rsmapi.spi.Connection;
 import org.rsmapi.sys.Vm;
@@ -155,7 +156,7 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
 
     @Override
     public String toString() {
-        return "#<Mapping " + String.format("0x%08x", segment.segmentId()) + " [" + offset + ", +" + size() + ") " + permission
+        return "#<Mapping " + String.format(Locale.ROOT, "0x%08x", segment.segmentId()) + " [" + offset + ", +" + size() + ") " + permission
             + (state == State.MAPPED ? ">" : state == State.ABORTED ? " aborted>" : " unmapped>");
     }
 }

@@ -3,6 +3,7 @@ package org.rsmapi;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import org.rsmapi.spi.Entrance;
 import org.rsmapi.sys.Errno;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Waiting;
@@ -94,7 +95,7 @@ public final class PollFd {
      * @param timeout  null or negative: for ever; zero: not at all
      * @return those for which there is something, at least one, in the order of the list
      * @throws RsmException BAD_ADDR (no list), BAD_ARGS_ERRORS (null in the list, a list that cannot be read, more descriptors than a
-     *     process can have), INSUFFICIENT_MEM, INTERRUPTED, TIMEOUT
+     *     process can have), CTLR_NOT_PRESENT (native functions cannot be called), INSUFFICIENT_MEM, INTERRUPTED, TIMEOUT
      */
     public static List<Ready> await(List<PollFd> fds, Duration timeout) {
         String op = "signal-wait-pollfd";
@@ -108,6 +109,7 @@ public final class PollFd {
             }
             waited.add((PollFd) each);
         }
+        Entrance.require(op);
         long deadline = Signaling.deadline(timeout);
         while (true) {
             List<Ready> found = new ArrayList<>(waited.size()); // so that adding does not fail when an event has been taken

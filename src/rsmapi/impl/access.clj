@@ -134,7 +134,9 @@
   java.nio.ByteOrder.")
 
 (defn- camel [type]
-  (str/capitalize type))
+  (if (seq type)
+    (str (Character/toUpperCase (.charAt ^String type 0)) (subs type 1))
+    type))
 
 (defn- plain [{:keys [type kind gives takes] :as t}]
   (let [order  (when (ordered? t) [:order])

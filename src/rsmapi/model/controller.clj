@@ -1,7 +1,6 @@
 (ns ^:no-doc rsmapi.model.controller
   "The model's controllers and local memory, and closing of whatever there is."
-  (:require [clojure.string :as str]
-            [rsmapi.model.args :as args]
+  (:require [rsmapi.model.args :as args]
             [rsmapi.model.error :refer [checked failed ok unspecified]]
             [rsmapi.model.state :as s]))
 
@@ -17,7 +16,7 @@
   (if (nil? x)
     ["loopback" 0]
     (when (and (string? x) (< (count x) 256))
-      (let [[_ type digits] (re-matches #"(?s)(.*?)(\d*)" (str/lower-case x))
+      (let [[_ type digits] (re-matches #"(?s)(.*?)(\d*)" (.toLowerCase ^String x java.util.Locale/ROOT))
             unit (if (= "" digits) 0 (bigint digits))]
         (cond
           (= "loopback" type) ["loopback" 0]

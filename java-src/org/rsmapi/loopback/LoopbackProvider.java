@@ -6,6 +6,7 @@ import java.util.SortedSet;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.Topology;
+import org.rsmapi.spi.Entrance;
 import org.rsmapi.spi.Interconnect;
 import org.rsmapi.spi.InterconnectProvider;
 
@@ -53,6 +54,7 @@ public final class LoopbackProvider implements InterconnectProvider {
         if (!SUPPORTED) {
             return List.of();
         }
+        Entrance.require("topology");
         int configured = configuredNode("topology");
         List<Topology.LocalController> found = new ArrayList<>();
         LoopbackInterconnect.presences().forEach((controller, there) -> {

@@ -7,18 +7,16 @@ import java.net.URL;
 import java.net.URLConnection;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
-import java.util.concurrent.ExecutionException;
-import java.util.concurrent.FutureTask;
 import java.util.stream.Collectors;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
+import org.rsmapi.mem.Access;
 import org.rsmapi.mem.Engine;
+import org.rsmapi.spi.Entrance;
 import org.rsmapi.sys.Effects;
 import org.rsmapi.sys.Late;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Sockets;
-import org.rsmapi.sys.Threads;
-import org.rsmapi.sys.Vm;
 
 /**
  * Has everything of the library loaded and initialised before the first controller opens.
@@ -35,7 +33,6 @@ final class Rehearsal {
     private static final String OP = "get-controller";
     private static final String LIST = "META-INF/rsmapi/classes";
 
-    private static final long STACK_BYTES = 1L << 21;
     private static final String PLATFORM = System.getProperty("os.name") + " " + System.getProperty("os.version") + " "
         + System.getProperty("os.arch");
 
@@ -52,74 +49,17 @@ final class Rehearsal {
      */
     static synchronized void once() {
         if (!over) {
-            onFreshStack(Rehearsal::rehearse);
+            Entrance.require(OP);
+            Access.onFreshStack(Rehearsal::rehearse);
             over = true;
         }
     }
 
-    /**
-     * Runs it in a thread of its own, if there can be one: a class whose initialisation ends in a StackOverflowError could never be used
-     * again.
-     */
-    private static void onFreshStack(Runnable action) {
-        FutureTask<Void> task = new FutureTask<>(action, null);
-        try {
-            Threads.start(new Thread(null, task, "rsmapi-start", STACK_BYTES));
-        } catch (OsError e) {
-            task.run();
-        }
-        boolean interrupted = false;
-        try {
-            while (true) {
-                try {
-                    task.get();
-                    return;
-                } catch (InterruptedException e) {
-                    interrupted = true; // it takes milliseconds
-                }
-            }
-        } catch (ExecutionException e) {
-            if (e.getCause() instanceof Error) {
-                throw (Error) e.getCause();
-            }
-            RuntimeException failure = (RuntimeException) e.getCause();
-            failure.fillInStackTrace(); // the caller is in this thread
-            throw failure;
-        } finally {
-            if (interrupted) {
-                Thread.currentThread().interrupt();
-            }
-        }
-    }
-
     private static void rehearse() {
-        // First of all: an engine that is initialised by another way than by its base class can wait for it forever.
-        chooseEngine();
-        callKernel();
         load(names());
         rehearseSockets();
         rehearseEffects();
         Failures.resources(OP, OsError.rehearsal()).getData();
-    }
-
-    private static void chooseEngine() {
-        try {
-            Engine.ENGINE.name();
-        } catch (LinkageError e) {
-            throw RsmException.of(RsmError.BAD_CONF, OP).with("engine", System.getProperty("rsmapi.engine"))
-                .causedBy(e)
-                .hint("the property rsmapi.engine can be foreign (JDK 22 and later), unsafe (where the JDK allows it) or not set");
-        }
-    }
-
-    private static void callKernel() {
-        try {
-            Vm.pageSize();
-        } catch (LinkageError e) {
-            throw RsmException.of(RsmError.CTLR_NOT_PRESENT, OP).with("reason", e.toString()).causedBy(e)
-                .hint("JNA cannot load its native library; the folder that it goes to, jna.tmpdir or java.io.tmpdir, has to be "
-                    + "writable and allow execution");
-        }
     }
 
     private static void rehearseSockets() {

@@ -3,6 +3,7 @@ package org.rsmapi.loopback;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
+import java.util.Locale;
 
 /**
  * The messages of doc/protocol.md as bytes and back.
@@ -48,12 +49,12 @@ final class Wire {
 
     /** The name, without the NUL in front, that a process binds for as long as it plays a node; {@code mark} makes it unique. */
     static String presence(String controller, int node, long mark) {
-        return PRESENCE + controller + "/" + node + "/" + String.format("%016x", mark);
+        return PRESENCE + controller + "/" + node + "/" + String.format(Locale.ROOT, "%016x", mark);
     }
 
     /** The name, without the NUL in front, under which a segment is published. */
     static String name(int node, int segmentId) {
-        return "rsmapi/" + node + "/" + String.format("%08x", segmentId);
+        return "rsmapi/" + node + "/" + String.format(Locale.ROOT, "%08x", segmentId);
     }
 
     /** What every message starts with. */
