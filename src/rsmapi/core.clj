@@ -168,7 +168,9 @@
 
 (defn page-size
   "This machine's page size in bytes. Sizes of segments and offsets of mappings are
-  multiples of it."
+  multiples of it.
+
+  Errors: :rsm/ctlr-not-present (native functions cannot be called)."
   []
   (Controller/pageSize))
 
@@ -186,7 +188,8 @@
   controllers; loopback is not listed), its peers are the nodes that others play. :state is
   :down, :up, :active or :going-down; only :active can be used.
 
-  Errors: :rsm/bad-conf (the configured node is none).
+  Errors: :rsm/bad-conf (the configured node is none), :rsm/ctlr-not-present (native functions
+  cannot be called).
   rsm_get_interconnect_topology(3RSM)."
   []
   (let [^Topology t (Controller/topology)]
@@ -613,7 +616,8 @@
   "Page-aligned memory of this process alone, of zeros: to export by its address, or to map
   over. Ends with free!.
 
-  Errors: :rsm/bad-length, :rsm/insufficient-mem, :rsm/insufficient-resources."
+  Errors, in order: :rsm/bad-length, :rsm/ctlr-not-present (native functions cannot be
+  called), :rsm/insufficient-mem, :rsm/insufficient-resources."
   ^LocalMemory [bytes]
   (LocalMemory/allocate (args/integer bytes nil RsmError/BAD_LENGTH ["allocate" "length"])))
 
@@ -948,8 +952,8 @@
   Options:
     :timeout-ms  as in signal-wait!
 
-  Errors: :rsm/bad-addr (nil), :rsm/bad-args-errors, :rsm/insufficient-mem, :rsm/timeout,
-  :rsm/interrupted. rsm_intr_signal_wait_pollfd(3RSM)."
+  Errors: :rsm/bad-addr (nil), :rsm/bad-args-errors, :rsm/ctlr-not-present (native functions
+  cannot be called), :rsm/insufficient-mem, :rsm/timeout, :rsm/interrupted. rsm_intr_signal_wait_pollfd(3RSM)."
   ([fds] (signal-wait-pollfd! fds nil))
   ([fds opts]
    (let [op "signal-wait-pollfd"

@@ -71,11 +71,12 @@
 (defn- more
   "What there is afterwards that was not there before, nil if nothing."
   [before after]
-  (let [differs? (fn [k]
-                   (if-let [some-more (leeway k)]
-                     (< (+ (before k) some-more) (after k))
-                     (not= (before k) (after k))))]
-    (not-empty (into {} (for [k (keys before) :when (differs? k)]
+  (let [more? (fn [k]
+                (let [some-more (leeway k), b (before k), a (after k)]
+                  (cond some-more (< (+ b some-more) a)
+                        (map? b)  (some (fn [[what n]] (< (get b what 0) n)) a)
+                        :else     (not= b a))))]
+    (not-empty (into {} (for [k (keys before) :when (more? k)]
                           [k {:before (before k) :after (after k)}])))))
 
 (defn- settled
@@ -243,7 +244,7 @@
      :names      (names-of ids)
      :ids        (count ids)
      :thread     (get running "rsmapi-loopback" 0)
-     :at-release (= none (java-threads))
+     :at-release (nil? (more {:java-threads none} {:java-threads (java-threads)}))
      :held       (child/belongings)}))
 
 (defn thread-while-needed
