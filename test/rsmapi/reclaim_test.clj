@@ -243,7 +243,7 @@
   "Fills ranges that have ended, as a compiled loop does which has checked before. kB of anonymous
   memory that it has taken, and what of it is left when the library has been used again later."
   []
-  (let [n  (* 16 1024 1024)
+  (let [n  (* 64 1024 1024)
         c  (keep! (rsm/get-controller "loopback"))
         ex (keep! (rsm/export! c {:size n}))
         im #(keep! (rsm/connect! c {:segment-id (rsm/segment-id ex)}))
@@ -258,7 +258,7 @@
       (.fill org.rsmapi.mem.Engine/ENGINE (long address) (long n) (byte 1)))
     (let [taken (- (long (anonymous-memory)) (long before))
           left  #(- (long (anonymous-memory)) (long before))]
-      (eventually (Reclaim/reap) (< (long (left)) 4000))
+      (eventually (Reclaim/reap) (< (long (left)) 40000))
       [taken (left)])))
 
 (deftest what-is-written-after-the-end-does-not-stay
@@ -284,5 +284,5 @@
             (finally (run! rsm/close! segments))))))
     (testing "also where nothing is checked: later"
       (let [[taken left] (child/value c `(fill-after-the-end) 60000)]
-        (is (< 60000 (long taken)))
-        (is (< (long left) 4000))))))
+        (is (< 240000 (long taken)))
+        (is (< (long left) 40000))))))

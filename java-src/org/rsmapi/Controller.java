@@ -280,13 +280,17 @@ public final class Controller implements AutoCloseable {
             return null;
         }
         LocalMemory.Part part = memory.occupy(address, length, true);
-        if (part == null) {
-            Reclaim.collect(); // a mapping that was closed keeps its place until its object is gone
+        if (part == null && Reclaim.giveBackEnded()) { // a mapping that was closed keeps its place while a thread may be using it
             part = memory.occupy(address, length, true);
         }
         if (part == null) {
+            Reclaim.collect();
+            part = memory.occupy(address, length, true);
+        }
+        if (part == null) {
+            String obstacle = Reclaim.obstacle(address, length);
             throw RsmException.of(RsmError.BAD_ADDR, op).with("address", address).with("length", length)
-                .hint("another segment or mapping lies over a part of this memory");
+                .hint(obstacle != null ? obstacle : "another segment or mapping lies over a part of this memory");
         }
         return part;
     }

@@ -10,6 +10,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.locks.ReentrantLock;
+import org.rsmapi.mem.Accesses;
 import org.rsmapi.mem.Reclaim;
 import org.rsmapi.spi.AccessPolicy;
 import org.rsmapi.spi.Entrance;
@@ -468,6 +469,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         if (allocated) {
             watch.ended();
             watch.emptied(first, size());
+            watch.vacated(first, size());
         } else {
             watch.cancel();
         }
@@ -674,7 +676,16 @@ public final class ExportSegment extends SegmentMemory implements Segment {
             }
         }
 
-        synchronized void await(String op) {
+        void await(String op) {
+            Accesses.WAITING.incrementAndGet();
+            try {
+                awaitOpen(op);
+            } finally {
+                Accesses.WAITING.decrementAndGet();
+            }
+        }
+
+        private synchronized void awaitOpen(String op) {
             while (shut) {
                 try {
                     wait();

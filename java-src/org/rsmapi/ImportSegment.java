@@ -232,22 +232,39 @@ public final class ImportSegment extends SegmentTransfer implements Segment {
     }
 
     private Mapping map(LocalMemory over, long address, int attributes, int perm, long offset, long length) {
-        return withRoom(() -> tryMap(over, address, attributes, perm, offset, length));
+        try {
+            return withRoom(() -> tryMap(over, address, attributes, perm, offset, length));
+        } catch (RsmException e) {
+            String obstacle = (attributes & MAP_FIXED) != 0 && isNoRoom(e) ? Reclaim.obstacle(address, Vm.wholePages(length)) : null;
+            throw obstacle == null ? e : e.hint(obstacle);
+        }
     }
 
-    /** Tries once more if there was no room. */
+    private static boolean isNoRoom(RsmException e) {
+        return e.data().containsKey("errno") || e.data().containsKey("occupied-by");
+    }
+
+    /** Tries again if there was no room. */
     private static Mapping withRoom(Supplier<Mapping> making) {
         Reclaim.reap();
         try {
             return making.get();
         } catch (RsmException e) {
-            boolean noRoom = e.data().containsKey("errno") || e.data().containsKey("occupied-by");
-            if (!noRoom) {
+            if (!isNoRoom(e)) {
                 throw e;
             }
         }
-        // The place of a closed mapping is taken until nobody can reach its object. This is outside of the lock, because what
-        // the garbage collector finds may need other locks.
+        // The place of a closed mapping is taken until no thread can be using it. This is outside of the lock, because an access that is
+        // under way, and what the garbage collector finds, may need locks.
+        if (Reclaim.giveBackEnded()) {
+            try {
+                return making.get();
+            } catch (RsmException e) {
+                if (!isNoRoom(e)) {
+                    throw e;
+                }
+            }
+        }
         Reclaim.collect();
         return making.get();
     }

@@ -151,7 +151,7 @@ public final class LocalMemory extends SegmentMemory implements AutoCloseable {
         if (part == null) {
             throw RsmException.of(RsmError.BAD_LENGTH, "import-map").with("address", address).with("length", length)
                 .with("occupied-by", List.of("a segment or a mapping"))
-                .hint("a mapping that was closed keeps its place for as long as its object is in use; closed memory has no place");
+                .hint("a segment or another mapping lies there, or the local memory is closed");
         }
         return part;
     }
@@ -168,12 +168,22 @@ public final class LocalMemory extends SegmentMemory implements AutoCloseable {
         private final long length;
         private final boolean shareable;
         private int users = 1;
+        private volatile boolean vacated;
 
         private Part(LocalMemory memory, long address, long length, boolean shareable) {
             this.memory = memory;
             this.address = address;
             this.length = length;
             this.shareable = shareable;
+        }
+
+        /** Says that the mapping that took it has been closed, and that its pages are the local memory's again. */
+        void vacate() {
+            vacated = true;
+        }
+
+        boolean isVacated() {
+            return vacated;
         }
 
         /** Says that one of those who took it does not need it any more. */
@@ -240,6 +250,7 @@ public final class LocalMemory extends SegmentMemory implements AutoCloseable {
                 LocalMemory memory = holder.get();
                 if (memory != null) {
                     memory.watch.emptied(address, length);
+                    memory.watch.vacated(address, length);
                 }
             }
         }

@@ -20,8 +20,10 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
     private final int attributes;
     private final long offset;
     private final boolean implicit;
-    /** Null where nobody else has the address range. */
-    private final Reclaim.Watch part;
+    /** The part of local memory over which it lies, or null. */
+    private final LocalMemory.Part part;
+    /** Gives the part back; null if there is none. */
+    private final Reclaim.Watch watch;
     private final Holds holds = new Holds();
     private volatile State state = State.MAPPED;
     /** Never read: it is reachable, and with it the address range is there, for as long as a thread may use this object. */
@@ -36,8 +38,11 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
         this.attributes = attributes;
         this.offset = offset;
         this.implicit = implicit;
-        this.part = part == null ? null : Reclaim.whenUnreachable(this, () -> {
-            connection.detach(address, length);
+        this.part = part;
+        this.watch = part == null ? null : Reclaim.whenUnreachable(this, () -> {
+            if (!part.isVacated()) { // otherwise there may be something new, written to the local memory since
+                connection.detach(address, length);
+            }
             part.release();
         });
     }
@@ -64,7 +69,9 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
     /** Leaves the address range, from which the pages have been taken away, to be given back when no thread can be using it. */
     void leave() {
         if (part != null) {
-            part.ended();
+            part.vacate();
+            watch.ended();
+            watch.vacated(base, Vm.wholePages(size()));
         } else if ((attributes & ImportSegment.MAP_FIXED) != 0) {
             Reclaim.ended(this, base, Vm.wholePages(size())); // the same address may be wanted again
         } else {

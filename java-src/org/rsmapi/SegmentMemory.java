@@ -8,6 +8,7 @@ import java.lang.reflect.Array;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.Objects;
+import org.rsmapi.mem.Accesses;
 import org.rsmapi.mem.ByteSwap;
 import org.rsmapi.mem.Overlap;
 import org.rsmapi.sys.OsError;
@@ -31,9 +32,10 @@ import org.rsmapi.sys.OsError;
  *
  * <p><b>How the check works.</b> {@link #readLimit} and {@link #writeLimit} are the window's size where that kind of access is
  * allowed and -1 where it is not, so that one comparison checks range, permission and state. Whoever unmaps or revokes
- * sets both to -1 and replaces the pages by anonymous ones; the address range itself is given back only when no one can reach
- * the handle any more. Both fields are plain on purpose: a thread that has passed the check just before reads zeros or writes to
- * nobody, and never faults; it learns of the change at one of its next accesses. Every access therefore ends with
+ * sets both to -1 and replaces the pages by anonymous ones; the address range itself is given back only when the handle is
+ * unreachable, or its place is asked for and no access is under way ({@link Accesses}). Both fields are plain on purpose: a thread
+ * that has passed the check just before reads zeros, or writes to pages that are dropped, and never faults; one of its next accesses
+ * fails. Every access therefore ends with
  * {@link Reference#reachabilityFence}, after the access and not in a finally block, which would only add a path
  * to compile (the engine does not throw).
  *
@@ -45,6 +47,12 @@ import org.rsmapi.sys.OsError;
  * handles and addresses they are reached: {@link Overlap}.
  */
 public abstract class SegmentMemory {
+    static {
+        Accesses.areMadeIn(SegmentMemory.class);
+        Accesses.areMadeIn(SegmentTransfer.class);
+        Accesses.areMadeIn(Seqlock.class, Seqlock.ATTEMPT);
+    }
+
     /** Elements a temporary array holds while swapped values are written. */
     private static final int SWAP_CHUNK = 1024;
 
@@ -913,6 +921,7 @@ public abstract class SegmentMemory {
     }
 
     private long address(long offset) {
+        Accesses.mark();
         return (base & LARGEST_ADDRESS) + offset;
     }
 

@@ -35,6 +35,8 @@ public final class Seqlock {
     private static final long LONGEST_PAUSE_NANOS = 5_000_000;
     /** A wait ends later than it could by at most this part of it. */
     private static final int PAUSE_SHARE = 8;
+    /** The name of the method that holds addresses. */
+    static final String ATTEMPT = "attempt";
     /** Calls deeper than all others is where the version is taken: see {@link #take}. */
     private static final int DEEPER = 16;
 
@@ -143,7 +145,7 @@ public final class Seqlock {
         Patience patience = new Patience(op, timeout);
         while (true) {
             long before = memory.getLongAcquire(version);
-            if ((before & 1) == 0 && write(memory, version, before, offset, source, index, length)) {
+            if ((before & 1) == 0 && attempt(memory, version, before, offset, source, index, length)) {
                 return before + 2;
             }
             patience.use(before);
@@ -156,7 +158,7 @@ public final class Seqlock {
      * <p>This method itself, and none that it calls, says when it has entered and left the memory; and after it has taken the version
      * nothing that it calls needs more of the stack than taking the version did, but for the copy.
      */
-    private static boolean write(SegmentMemory memory, long version, long before, long offset, byte[] source, int index, int length) {
+    private static boolean attempt(SegmentMemory memory, long version, long before, long offset, byte[] source, int index, int length) {
         Holds holds = memory.holds();
         boolean held = false;
         boolean taken = false;

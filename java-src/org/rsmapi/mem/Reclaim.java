@@ -25,6 +25,9 @@ import org.rsmapi.sys.Vm;
  * <p>A compiled loop that writes single values may have checked once for many of them, and then fills the pages of a range that has
  * ended. Ranges that still wait are therefore emptied again later, a few times and at growing intervals.
  *
+ * <p>Where the ranges are wanted before the collector has found out, and where it is never asked to, {@link #giveBackEnded()} finds
+ * out by itself that no thread is in the middle of an access.
+ *
  * <p>There is no thread. The queue is drained by {@link #reap()} whenever the library makes or ends something. Closing is
  * always explicit and at once; only the bare address range, by then without any memory behind it, waits here.
  */
@@ -66,6 +69,10 @@ public final class Reclaim {
         long end() {
             return address + length;
         }
+
+        boolean touches(Range other) {
+            return address < other.end() && other.address < end();
+        }
     }
 
     /** Address ranges that are given back together. */
@@ -89,6 +96,8 @@ public final class Reclaim {
         private boolean ended;
         /** What is behind the holder and has no memory any more, beside what is due; null for nothing. */
         private Range empty;
+        /** Where only an access that is under way can still be; null while there is more behind the holder. */
+        private Range vacated;
 
         private Watch(Object holder, Due due) {
             super(holder, QUEUE);
@@ -122,6 +131,31 @@ public final class Reclaim {
                 empty = new Range(address, length);
             }
             emptyLater(this, 0);
+        }
+
+        /**
+         * Says that what is behind the holder, whose place is a range, has been ended, and that nobody but a thread in the middle of an
+         * access can still use it.
+         */
+        public synchronized void vacated(long address, long length) {
+            vacated = new Range(address, length);
+        }
+
+        /** Whether what is due can be done as soon as all accesses that are under way now have ended. */
+        private synchronized boolean isVacated() {
+            return due instanceof Ranges || due != null && ended && vacated != null;
+        }
+
+        /** Whether a range is wanted that waits here. */
+        private synchronized boolean keeps(Range wanted) {
+            if (due instanceof Ranges) {
+                List<Range> list;
+                synchronized (QUEUE) {
+                    list = new ArrayList<>(((Ranges) due).list);
+                }
+                return list.stream().anyMatch(wanted::touches);
+            }
+            return due != null && vacated != null && wanted.touches(vacated);
         }
 
         /** Empties the ranges once more; false if they have been given back. */
@@ -248,7 +282,7 @@ public final class Reclaim {
         if ((waiting > patience || bytes > patienceBytes) && COLLECTING.compareAndSet(false, true)) {
             try {
                 // The kernel takes neighbours for one: many ranges need not be many mappings.
-                if (bytes > patienceBytes || Vm.mappingsScarce()) {
+                if ((bytes > patienceBytes || Vm.mappingsScarce()) && !giveBackEnded()) {
                     collect();
                 }
                 // Where System.gc() is switched off it cannot help; then do not ask for it with every call.
@@ -279,20 +313,76 @@ public final class Reclaim {
         drain();
     }
 
+    /**
+     * Gives back what has been ended in the orderly way and waits for its holders to become unreachable, if the accesses that are under
+     * way end soon. That takes no garbage collection.
+     *
+     * @return false if nothing waits, or a thread may be in the middle of an access for longer
+     */
+    public static boolean giveBackEnded() {
+        List<Watch> ended;
+        synchronized (QUEUE) {
+            batch = null; // what is ended from now on is not in it
+            ended = new ArrayList<>(WATCHES);
+        }
+        ended.removeIf(watch -> !watch.isVacated());
+        if (ended.isEmpty() || !Accesses.allOver()) {
+            return false;
+        }
+        List<Range> ranges = new ArrayList<>();
+        for (Watch watch : ended) {
+            if (WATCHES.remove(watch)) {
+                watch.clear();
+                give(watch.settle(), ranges);
+            }
+        }
+        giveBack(ranges);
+        return true;
+    }
+
+    /**
+     * Why a range cannot be had, if something that has ended waits there: the end of an error's hint; otherwise null.
+     */
+    public static String obstacle(long address, long length) {
+        Range wanted = new Range(address, length);
+        for (Watch watch : WATCHES) {
+            if (watch.keeps(wanted)) {
+                return "memory that has been closed had this place, and a thread may still be using it, such as a virtual thread whose"
+                    + " stack cannot be seen" + (collects() ? ": try again, or drop the closed object (at a REPL *1, *2 and *3 keep it)"
+                    : "; the garbage collector, which could tell, is not run by System.gc() in this JVM (-XX:+DisableExplicitGC,"
+                    + " or a collector that never collects): try again");
+            }
+        }
+        return null;
+    }
+
+    /** Whether a request for a collection of garbage has one run. */
+    private static boolean collects() {
+        WeakReference<Object> garbage = new WeakReference<>(new Object());
+        System.gc();
+        return garbage.get() == null;
+    }
+
     private static void drain() {
         List<Range> ranges = null;
         Watch watch;
         while ((watch = (Watch) QUEUE.poll()) != null) {
-            Due due = WATCHES.remove(watch) ? watch.settle() : null;
-            if (due instanceof Ranges) {
+            if (WATCHES.remove(watch)) {
                 ranges = ranges == null ? new ArrayList<>() : ranges;
-                ranges.addAll(((Ranges) due).list);
-            } else if (due != null) {
-                run(((Action) due).action());
+                give(watch.settle(), ranges);
             }
         }
         if (ranges != null) {
             giveBack(ranges);
+        }
+    }
+
+    /** Does what is due, except that ranges are added to others. */
+    private static void give(Due due, List<Range> ranges) {
+        if (due instanceof Ranges) {
+            ranges.addAll(((Ranges) due).list);
+        } else if (due != null) {
+            run(((Action) due).action());
         }
     }
 
@@ -307,6 +397,9 @@ public final class Reclaim {
 
     /** Neighbours go together: the kernel has merged them, and taking them apart again would cost more than all the rest. */
     private static void giveBack(List<Range> ranges) {
+        if (ranges.isEmpty()) {
+            return;
+        }
         forEachRun(ranges, Reclaim::unmap);
     }
 
