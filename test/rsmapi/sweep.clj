@@ -31,7 +31,8 @@
            (java.util.zip CRC32)
            (org.rsmapi AccessEntry Barrier BarrierMode Controller ControllerAttributes
                        ExportSegment ImportSegment IoVec LocalMemory LocalMemoryHandle Mapping
-                       Permission PollFd RsmError RsmException ScatterGather Segment SegmentIdRange
+                       Permission PollFd PollFd$Ready RsmError RsmException ScatterGather Segment
+                       SegmentIdRange
                        SegmentMemory Topology Topology$ConnectionState Topology$LocalController
                        Topology$RemoteController)
            (org.rsmapi.mem Reclaim)))
@@ -384,6 +385,7 @@
     Controller c, ExportSegment ex, ImportSegment im, Mapping m, LocalMemory mem
     LocalMemoryHandle h, Barrier b
     PollFd @pollfd
+    PollFd$Ready (PollFd$Ready. @pollfd 0)
     AccessEntry (AccessEntry. 0 0600)
     ControllerAttributes (ControllerAttributes. 0 0 0 0 0 0 0 0 0)
     IoVec (IoVec/of ^bytes (byte-array 8) 0 0 8)

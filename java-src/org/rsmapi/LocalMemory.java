@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentSkipListMap;
 import org.rsmapi.mem.Reclaim;
+import org.rsmapi.spi.Allocated;
 import org.rsmapi.spi.Entrance;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Stack;
@@ -162,7 +163,7 @@ public final class LocalMemory extends SegmentMemory implements AutoCloseable {
     }
 
     /** A part that is in use. It keeps the memory reachable. */
-    static final class Part {
+    static final class Part implements Allocated {
         private final LocalMemory memory;
         private final long address;
         private final long length;

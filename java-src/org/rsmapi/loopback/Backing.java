@@ -124,7 +124,7 @@ final class Backing {
                 other.join(flags);
                 return other;
             }
-            CallerMemory.check(op, address, length, owner != null);
+            CallerMemory.check(op, address, length, owner);
             Backing backing = new Backing(address, length, true, owner, null, flags);
             backing.share();
             try {
@@ -341,7 +341,7 @@ final class Backing {
                     throw RsmException.of(RsmError.BAD_ADDR, op).with("address", next).with("length", length)
                         .hint("another segment is exported over this memory: a published segment cannot go there");
                 }
-                CallerMemory.check(op, next, length, nextOwner != null);
+                CallerMemory.check(op, next, length, nextOwner);
                 if (users > 1) {
                     throw RsmException.of(RsmError.REBIND_NOT_ALLOWED, op).with("address", address).with("length", length)
                         .hint("another segment is exported over the present memory: unpublish this one first");

@@ -3,6 +3,7 @@ package org.rsmapi.loopback;
 import java.util.List;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
+import org.rsmapi.spi.Allocated;
 import org.rsmapi.sys.Vm;
 
 /** Whether memory that a caller wants to export can be. */
@@ -14,14 +15,17 @@ final class CallerMemory {
     /**
      * Checks a page-aligned range.
      *
-     * @param known  whether the library knows the range to be the caller's
+     * @param owner  what tells the library that the range is the caller's; null for an address only
      * @throws RsmException BAD_ADDR (not mapped, or a file mapped shared), PERM_DENIED (not writable), BAD_ADDR (not known)
      */
-    static void check(String op, long address, long length, boolean known) {
+    static void check(String op, long address, long length, Object owner) {
+        if (owner instanceof Allocated) {
+            return; // to ask the kernel would take time that grows with the number of mappings
+        }
         if (address < 0 || address > Long.MAX_VALUE - length) {
             throw failure(op, RsmError.BAD_ADDR, address, length, "no such addresses");
         }
-        if (!known && Vm.isOwn(address, length)) {
+        if (owner == null && Vm.isOwn(address, length)) {
             throw failure(op, RsmError.BAD_ADDR, address, length,
                 "the library has mapped this memory: it belongs to a segment or a mapping, or has been freed");
         }
@@ -45,7 +49,7 @@ final class CallerMemory {
         if (!writable) {
             throw failure(op, RsmError.PERM_DENIED, address, length, "the memory is not writable");
         }
-        if (!known && !FOREIGN_ALLOWED) {
+        if (owner == null && !FOREIGN_ALLOWED) {
             throw failure(op, RsmError.BAD_ADDR, address, length, "the library cannot tell that this memory is yours and not the"
                 + " JVM's: use LocalMemory.allocate or a direct ByteBuffer, or start the JVM with -Drsmapi.foreign-memory=allow");
         }

@@ -37,7 +37,8 @@ public interface Interconnect {
     /**
      * Makes the caller's own memory exportable. It stays at its address and keeps its content.
      *
-     * @param owner  kept reachable for as long as the memory is used; null if there is nothing to keep
+     * @param owner  kept reachable for as long as the memory is used, an {@link Allocated} where the library has allocated it; null if
+     *               there is nothing to keep
      * @param flags  as in {@link #allocate}
      */
     ExportedMemory adopt(long address, long length, Object owner, int flags);
