@@ -106,12 +106,27 @@
 (defn- waits-in? [^Thread thread method]
   (some #(= method (.getMethodName ^StackTraceElement %)) (.getStackTrace thread)))
 
+(def ^:private waiting-method
+  "The method in which a thread of each kind waits for a descriptor."
+  {"platform" "poll" "virtual" "park"})
+
+(defn- waits? [kind thread]
+  (waits-in? thread (waiting-method kind)))
+
+(defn- warm-up!
+  "Has threads of all kinds wait for an event that does not come: what is started once for such
+  waits, and kept while a controller is open, has been started then."
+  [c]
+  (rsm/with-exported-segment [ex c {:size page}]
+    (doseq [make (vals kinds-of-thread)]
+      (is (= [42 false] (result-of (started make #(code (rsm/signal-wait! ex {:timeout-ms 1})))))))))
+
 (defmacro ^:private with-silence
   "A controller c, and the id of a segment that nobody answers for."
   [[c id backlog] & body]
   `(rsm/with-controller [~c "loopback"]
      (let [~id (fresh-id)]
-       ;; whatever is started once has been started
+       (warm-up! ~c)
        (is (= 7 (code (rsm/connect! ~c {:segment-id ~id}))))
        (with-open [_# (silent-listener ~id ~backlog)]
          ~@body))))
@@ -126,7 +141,7 @@
          (testing "while it waits"
            (dotimes [_ 10]
              (let [waiting (started make #(outcome-of-connect c id ten-minutes))]
-               (is (eventually (waits-in? (:thread waiting) "poll")))
+               (is (eventually (waits? kind (:thread waiting))))
                (interrupt! waiting)
                (is (= [interrupted true] (result-of waiting)) "and the interrupt stays set"))))
          (testing "at any moment"
@@ -145,7 +160,7 @@
     (leaving-nothing
      ;; a backlog of 0 is one connection
      (let [first-one (started platform-thread #(outcome-of-connect c id ten-minutes))]
-       (is (eventually (waits-in? (:thread first-one) "poll")))
+       (is (eventually (waits? "platform" (:thread first-one))))
        (doseq [[kind make] kinds-of-thread]
          (testing kind
            (is (= timed-out (first (result-of (started make #(outcome-of-connect c id 5))))))
@@ -165,7 +180,7 @@
          (let [first-one (when (zero? (long backlog))
                            (started platform-thread #(outcome-of-connect c id ten-minutes)))]
            (when first-one
-             (is (eventually (waits-in? (:thread first-one) "poll"))))
+             (is (eventually (waits? "platform" (:thread first-one)))))
            (doseq [[kind make] kinds-of-thread, ms [0 1 250]]
              (testing (str kind ", " ms " ms")
                (let [start (System/nanoTime)]
@@ -182,7 +197,7 @@
         (let [id       (fresh-id)
               listener (silent-listener id 16)
               waiting  (started make #(outcome-of-connect c id ten-minutes))]
-          (is (eventually (waits-in? (:thread waiting) "poll")))
+          (is (eventually (waits? kind (:thread waiting))))
           (.close listener)
           ;; the second attempt finds nobody
           (is (= [{:rsm/error :rsm/seg-not-published :rsm/code 7 :rsm/op :import-connect} false]
@@ -193,6 +208,7 @@
     (rsm/with-exported-segment [ex c {:size page}]
       (let [id (rsm/segment-id ex)]
         (rsm/close! (rsm/connect! c {:segment-id id}))
+        (warm-up! c)
         (doseq [[kind make] kinds-of-thread]
           (testing kind
             (leaving-nothing

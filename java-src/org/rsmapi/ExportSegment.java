@@ -6,7 +6,6 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
-import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.locks.ReentrantLock;
@@ -607,6 +606,8 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     /** Keeps access through this object waiting while the memory moves. */
     private final class Gate implements ExportedMemory.Gate {
         private static final int LOOKS = 1_000;
+        /** The name of the method in which an access waits here. */
+        private static final String REFUSED = "refused";
 
         private boolean shut;
 
@@ -621,30 +622,11 @@ public final class ExportSegment extends SegmentMemory implements Segment {
             VarHandle.fullFence();
             moves++; // by one thread at a time: the segment's lock is held
             VarHandle.fullFence();
-            for (int i = 0; i < LOOKS && accessUnderWay(); i++) {
+            // Of virtual threads nothing is seen: their bulk writes find out by the field moves, and of an interpreted write of a
+            // single value the bytecode or two between check and access remain.
+            for (int i = 0; i < LOOKS && Accesses.areSeen(REFUSED); i++) {
                 Thread.onSpinWait();
             }
-        }
-
-        /**
-         * Whether a thread is between its check and its access. Taking the stacks stops every thread at a safepoint, of which
-         * compiled code has none between the two; an interpreted access shows itself on the stack. Virtual threads have no stack
-         * here: their bulk writes find out by {@link SegmentMemory#moves}, and of an interpreted write of a single value the
-         * bytecode or two between check and access remain.
-         */
-        private boolean accessUnderWay() {
-            for (Map.Entry<Thread, StackTraceElement[]> thread : Thread.getAllStackTraces().entrySet()) {
-                boolean inAccess = false;
-                boolean waits = false;
-                for (StackTraceElement frame : thread.getValue()) {
-                    inAccess |= frame.getClassName().equals(SegmentMemory.class.getName());
-                    waits |= frame.getMethodName().equals("refused");
-                }
-                if (inAccess && !waits) {
-                    return true;
-                }
-            }
-            return false;
         }
 
         @Override

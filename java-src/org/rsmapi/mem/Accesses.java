@@ -5,6 +5,7 @@ import java.lang.invoke.MethodHandles;
 import java.lang.invoke.MutableCallSite;
 import java.lang.invoke.VarHandle;
 import java.lang.reflect.InvocationTargetException;
+import java.util.Arrays;
 import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
@@ -112,6 +113,30 @@ public final class Accesses {
         }
     }
 
+    /**
+     * Whether a thread, not a virtual one, is seen in the middle of an access.
+     *
+     * @param waiting  a method: accesses that have called it do not count
+     */
+    public static boolean areSeen(String waiting) {
+        for (StackTraceElement[] stack : Thread.getAllStackTraces().values()) {
+            if (accesses(stack) && Arrays.stream(stack).noneMatch(frame -> frame.getMethodName().equals(waiting))) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private static boolean accesses(StackTraceElement[] stack) {
+        for (StackTraceElement frame : stack) {
+            Set<String> methods = MAKERS.get(frame.getClassName());
+            if (methods != null && (methods.isEmpty() || methods.contains(frame.getMethodName()))) {
+                return true;
+            }
+        }
+        return false;
+    }
+
     /** What other threads are doing. */
     private static final class Look {
         /** Those that may be in the middle of an access. */
@@ -147,16 +172,6 @@ public final class Accesses {
         private static boolean carries(StackTraceElement[] stack) {
             for (StackTraceElement frame : stack) {
                 if (frame.getClassName().equals("jdk.internal.vm.Continuation")) {
-                    return true;
-                }
-            }
-            return false;
-        }
-
-        private static boolean accesses(StackTraceElement[] stack) {
-            for (StackTraceElement frame : stack) {
-                Set<String> methods = MAKERS.get(frame.getClassName());
-                if (methods != null && (methods.isEmpty() || methods.contains(frame.getMethodName()))) {
                     return true;
                 }
             }

@@ -54,12 +54,37 @@ public final class Epoll implements AutoCloseable {
         Fd.check(Libc.epoll_ctl(fd.number(), CTL_DEL, watched.number(), 0), "epoll_ctl");
     }
 
+    /**
+     * Watches a descriptor by its number, whether or not it is being watched, until it has been reported once.
+     *
+     * @param mask  the bits of poll(2), which are epoll's too
+     */
+    void watchOnce(int watched, long token, int mask) {
+        try (Scratch event = event(token, mask | EPOLLONESHOT)) {
+            int result = Libc.epoll_ctl(fd.number(), CTL_MOD, watched, event.address());
+            if (result == -1 && Native.getLastError() == Errno.ENOENT) {
+                result = Libc.epoll_ctl(fd.number(), CTL_ADD, watched, event.address());
+            }
+            Fd.check(result, "epoll_ctl");
+        }
+    }
+
+    /** Stops watching a descriptor by its number, if it is being watched. */
+    void forget(int watched) {
+        Libc.epoll_ctl(fd.number(), CTL_DEL, watched, 0);
+    }
+
     private void control(int op, Fd watched, long token, int mask) {
-        try (Scratch event = new Scratch(EVENT_BYTES)) {
-            event.putInt(0, mask);
-            event.putLong(DATA, token);
+        try (Scratch event = event(token, mask)) {
             Fd.check(Libc.epoll_ctl(fd.number(), op, watched.number(), event.address()), "epoll_ctl");
         }
+    }
+
+    private static Scratch event(long token, int mask) {
+        Scratch event = new Scratch(EVENT_BYTES);
+        event.putInt(0, mask);
+        event.putLong(DATA, token);
+        return event;
     }
 
     /**

@@ -1,8 +1,34 @@
 package org.rsmapi.sys;
 
-/** Starting threads where the process, its user or its group may have as many as it is allowed. */
+import java.lang.invoke.MethodHandle;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.MethodType;
+
+/** What there is to know of threads, and starting them where the process, its user or its group may have as many as it is allowed. */
 public final class Threads {
+    /** {@code Thread.isVirtual()}; null before JDK 21. */
+    private static final MethodHandle IS_VIRTUAL = isVirtualMethod();
+
     private Threads() {}
+
+    private static MethodHandle isVirtualMethod() {
+        try {
+            return MethodHandles.publicLookup().findVirtual(Thread.class, "isVirtual", MethodType.methodType(boolean.class));
+        } catch (ReflectiveOperationException e) {
+            return null;
+        }
+    }
+
+    /** Whether the calling thread is a virtual one: if it waits in native code, its carrier waits too. */
+    static boolean isVirtual() {
+        try {
+            return IS_VIRTUAL != null && (boolean) IS_VIRTUAL.invokeExact(Thread.currentThread());
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw new IllegalStateException(e); // it throws nothing
+        }
+    }
 
     /**
      * Starts a thread.

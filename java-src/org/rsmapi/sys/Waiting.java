@@ -6,7 +6,7 @@ import java.nio.channels.spi.AbstractInterruptibleChannel;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 
-/** Waiting for descriptors in the calling thread: with a deadline, without spinning, and ended by {@link Thread#interrupt()}. */
+/** Waiting for descriptors: with a deadline, without spinning, and ended by {@link Thread#interrupt()}. */
 public final class Waiting {
     /** {@code POLLIN}: there is something to read. */
     public static final int POLLIN = 1;
@@ -14,6 +14,8 @@ public final class Waiting {
     public static final int POLLOUT = 4;
 
     private static final int POLLFD_BYTES = 8;
+    /** A number that poll(2) passes over. */
+    private static final int NO_FD = -1;
 
     /** A waker that nobody uses at the moment: making one for every wait would cost as much as the wait. */
     private static Waker idle;
@@ -50,7 +52,7 @@ public final class Waiting {
 
     /** Those who wait for one thing, to be woken together. Nobody outside of this process can keep them from waking. */
     public static final class Group {
-        private final Set<EventFd> wakers = ConcurrentHashMap.newKeySet();
+        private final Set<Sleeper> sleepers = ConcurrentHashMap.newKeySet();
         private volatile int wakes;
 
         /** How often it has been woken. */
@@ -63,8 +65,13 @@ public final class Waiting {
             synchronized (this) {
                 wakes++;
             }
-            wakers.forEach(EventFd::signal);
+            sleepers.forEach(Sleeper::wake);
         }
+    }
+
+    /** What makes a thread that waits look again whether it has to go on waiting. */
+    interface Sleeper {
+        void wake();
     }
 
     /**
@@ -81,10 +88,66 @@ public final class Waiting {
     }
 
     private static Outcome forAny(int[] fds, short[] events, short[] revents, long deadlineNanos, Group group, int wakes) {
+        if (Threads.isVirtual()) {
+            Outcome outcome = parked(fds, events, revents, deadlineNanos, group, wakes);
+            if (outcome != null) {
+                return outcome;
+            }
+        }
+        return inPoll(fds, events, revents, deadlineNanos, group, wakes);
+    }
+
+    /** The wait of a virtual thread, which does not keep its carrier; null if it cannot be made in this way. */
+    private static Outcome parked(int[] fds, short[] events, short[] revents, long deadlineNanos, Group group, int wakes) {
+        try (Polled polled = new Polled(fds.length)) {
+            polled.set(fds, events, NO_FD);
+            if (polled.ready(0)) {
+                polled.tell(revents);
+                return Outcome.READY;
+            }
+            if (deadlineNanos - System.nanoTime() <= 0) {
+                return Outcome.TIMEOUT;
+            }
+            try (Parking.Place place = Parking.enter(fds, events)) {
+                if (place == null) {
+                    return null;
+                }
+                group.sleepers.add(place);
+                try {
+                    return parked(place, polled, revents, deadlineNanos, group, wakes);
+                } finally {
+                    group.sleepers.remove(place);
+                }
+            }
+        }
+    }
+
+    private static Outcome parked(Parking.Place place, Polled polled, short[] revents, long deadlineNanos, Group group, int wakes) {
+        while (true) {
+            place.look();
+            if (polled.ready(0)) {
+                polled.tell(revents);
+                return Outcome.READY;
+            }
+            if (group.wakes != wakes) {
+                return Outcome.READY;
+            }
+            if (Thread.currentThread().isInterrupted()) {
+                return Outcome.INTERRUPTED;
+            }
+            long left = deadlineNanos - System.nanoTime();
+            if (left <= 0) {
+                return Outcome.TIMEOUT;
+            }
+            place.park(left);
+        }
+    }
+
+    private static Outcome inPoll(int[] fds, short[] events, short[] revents, long deadlineNanos, Group group, int wakes) {
         Waker waker = waker();
         try (Polled own = fds.length == 1 ? null : new Polled(fds.length)) {
             Polled polled = own == null ? waker.one : own;
-            polled.set(fds, events, waker.event.fd());
+            polled.set(fds, events, waker.event.fd().number());
             if (deadlineNanos - System.nanoTime() <= 0) { // no wait, and so none that an interrupt could end
                 if (polled.ready(0)) {
                     polled.tell(revents);
@@ -94,14 +157,14 @@ public final class Waiting {
             }
             // A thread inside poll(2) does not notice Thread.interrupt(). The JDK calls implCloseChannel on whoever interrupts it
             // between begin() and end(), and there we make the poll return.
-            group.wakers.add(waker.event);
+            group.sleepers.add(waker);
             Outcome outcome = new Interruptible(waker.event).await(polled, deadlineNanos, group, wakes);
             if (outcome == Outcome.READY) {
                 polled.tell(revents);
             }
             return outcome;
         } finally {
-            group.wakers.remove(waker.event);
+            group.sleepers.remove(waker);
             idle(waker);
         }
     }
@@ -132,6 +195,7 @@ public final class Waiting {
      * many there are, and closed when it may not be kept any more.
      */
     public static synchronized void keep(boolean keep) {
+        Parking.keep(keep);
         keeping = keep;
         if (keep && idle == null) {
             try {
@@ -154,7 +218,7 @@ public final class Waiting {
     }
 
     /** What a thread waits with: a descriptor to wake it by, and the block for waiting for that and one more. */
-    private static final class Waker implements AutoCloseable {
+    private static final class Waker implements Sleeper, AutoCloseable {
         private final EventFd event = new EventFd();
         private final Polled one;
 
@@ -165,6 +229,11 @@ public final class Waiting {
                 event.close();
                 throw e;
             }
+        }
+
+        @Override
+        public void wake() {
+            event.signal();
         }
 
         @Override
@@ -184,11 +253,11 @@ public final class Waiting {
             block = new Scratch((count + 1) * POLLFD_BYTES);
         }
 
-        void set(int[] fds, short[] events, Fd waker) {
+        void set(int[] fds, short[] events, int waker) {
             for (int i = 0; i < count; i++) {
                 set(i, fds[i], events[i]);
             }
-            set(count, waker.number(), (short) POLLIN);
+            set(count, waker, (short) POLLIN);
         }
 
         private void set(int i, int fd, short events) {
