@@ -41,6 +41,7 @@ rsm_peer.py import <node> <segid> <perm> [<controller> [<my-node>]]
     chmod                           makes the file's mode 0666
   attacks on the counters, on own or theirs:
     fill <which>                    ok                  makes it blocking, and counts up to the end
+    watch <which> <count>           ok                  has so many epoll sets watch it, with each event
     steal <which> <seconds>         stealing, and in the end another line: stolen <count>
                                                         takes what it finds there, over and over
 
@@ -367,6 +368,14 @@ class Counter:
     def fill(self):
         self.add(COUNTER_END - self.count())
         os.set_blocking(self.fd, True)
+
+    def watch(self, count):
+        """An epoll set takes a file once for each of its descriptors."""
+        copies = [os.dup(self.fd) for _ in range(500)]
+        self.watching = [select.epoll() for _ in range(-(-count // len(copies)))]
+        for poll in self.watching:
+            for fd in copies:
+                poll.register(fd, select.EPOLLIN | select.EPOLLOUT)
 
     def steal(self, seconds):
         """Takes all it can get. Goes by the clock only now and then, so as to miss little."""
@@ -1240,6 +1249,9 @@ class ImportCommands:
     def _counter(self, which):
         self.im._connected()
         return {"own": self.im.own, "theirs": self.im.theirs}[which]
+
+    def watch(self, which, count):
+        self._counter(which).watch(int(count))
 
     def fill(self, which):
         self._counter(which).fill()

@@ -120,3 +120,49 @@
       (finally
         (call "close" events)
         (is (= false (call "take" events)))))))
+
+(deftest a-user-who-has-a-counter-watched
+  (if-let [reason (obstacle)]
+    (runner/skip! "a user who has a counter watched" reason)
+    (rsm/with-controller [c "loopback"]
+      (rsm/with-exported-segment [ex c {:size page :acl [{:node 0 :perm 0666}]}]
+        (let [id (rsm/segment-id ex)]
+          (rsm/with-imported-segment [im c {:segment-id id}]
+            (testing "posts for that user take long: it is disconnected"
+              (with-importer [hostile (as-user 2004) id]
+                (is (= 2 (rsm/importers ex)))
+                (is (= "ok" (ask hostile "watch" "own" 200000)))
+                (dotimes [_ 40] (rsm/signal-post! ex))
+                (is (eventually (= 1 (rsm/importers ex))))
+                (is (= 40 (events im)))))
+            (testing "events of that user take long to be taken: no more of them are"
+              (with-importer [hostile (as-user 2004) id]
+                (with-importer [honest (as-user 2005) id]
+                  (is (= "ok" (ask hostile "watch" "theirs" 200000)))
+                  (dotimes [_ 40]
+                    (is (= "ok" (ask hostile "post")))
+                    (is (= "ok" (ask honest "post"))))
+                  (is (<= 40 (events ex) 60))
+                  (is (= "ok" (ask honest "post")))
+                  (is (= 1 (events ex))))))))))))
+
+(defn- has-asynchronous-io?
+  "Whether a process has a context of the kernel's asynchronous I/O."
+  [child]
+  (str/includes? (child/proc (child/pid child) "maps") "[aio]"))
+
+(deftest what-posting-needs-is-there-before-a-post
+  (if-let [reason (child/obstacle {:uid 2001 :gid 3001})]
+    (runner/skip! "what posting needs" reason)
+    (child/with-child [exporter {:label "exporter" :uid 2001 :gid 3001}]
+      (child/with-child [importer {:label "importer" :uid 2002 :gid 3001}]
+        (doseq [each [exporter importer]]
+          (child/value each '(require '[rsmapi.core :as rsm]))
+          (child/value each '(rsm/close! (rsm/get-controller "loopback")))
+          (child/value each '(do (def c (rsm/get-controller "loopback")) nil))
+          (is (not (has-asynchronous-io? each))))
+        (let [id (child/value exporter '(do (def ex (rsm/export! c {:size 4096 :acl [{:node 0 :perm 0666}]}))
+                                            (rsm/segment-id ex)))]
+          (child/value importer `(do (def ~'im (rsm/connect! ~'c {:segment-id ~id})) nil)))
+        (is (has-asynchronous-io? exporter))
+        (is (has-asynchronous-io? importer))))))

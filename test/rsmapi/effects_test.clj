@@ -18,7 +18,7 @@
     (.setAccessible true)
     (.setBoolean nil value)))
 
-(defn- as-if-new!
+(defn as-if-new!
   "Nothing has been found out about the system."
   []
   (set-static! "org.rsmapi.loopback.Rehearsal" "over" false)

@@ -17,11 +17,17 @@
 (def ^:private audit-arch {"amd64" 0xC000003E, "aarch64" 0xC00000B7})
 
 (def ^:private numbers
-  (get {"amd64"   {:mmap 9, :mprotect 10, :pwrite 18, :madvise 28, :bind 49, :getsockopt 55, :fcntl 72, :ftruncate 77, :fchmod 91
-                   :mlock 149, :fallocate 285, :memfd-create 319}
-        "aarch64" {:mmap 222, :mprotect 226, :pwrite 68, :madvise 233, :bind 200, :getsockopt 209, :fcntl 25, :ftruncate 46
-                   :fchmod 52, :mlock 228, :fallocate 47, :memfd-create 279}}
-       arch))
+  (into {}
+        (for [[call amd64 aarch64]
+              [[:read 0 63] [:write 1 64] [:poll 7 73] [:lseek 8 62] [:mmap 9 222] [:mprotect 10 226] [:ioctl 16 29]
+               [:pwrite 18 68] [:madvise 28 233] [:socket 41 198] [:connect 42 203] [:sendmsg 46 211] [:recvmsg 47 212]
+               [:shutdown 48 210] [:bind 49 200] [:listen 50 201] [:socketpair 53 199] [:setsockopt 54 208]
+               [:getsockopt 55 209] [:fcntl 72 25] [:ftruncate 77 46] [:fchmod 91 52] [:umask 95 166] [:geteuid 107 175]
+               [:getegid 108 177] [:fstatfs 138 44] [:mlock 149 228] [:io-setup 206 0] [:io-destroy 207 1]
+               [:io-submit 209 2] [:epoll-wait 232 22] [:epoll-ctl 233 21] [:openat 257 56] [:fallocate 285 47]
+               [:accept4 288 242] [:eventfd2 290 19] [:epoll-create1 291 20] [:prlimit64 302 261]
+               [:memfd-create 319 279] [:preadv2 327 286] [:statx 332 291]]]
+          [call (get {"amd64" amd64 "aarch64" aarch64} arch)])))
 
 ;; struct seccomp_data
 (def ^:private nr-at 0)
@@ -81,13 +87,13 @@
                                  (deliver result (try (install! rules)
                                                       {:value (f)}
                                                       (catch Throwable t {:thrown t}))))))
-    (let [{:keys [value thrown]} (deref result 60000 {:thrown (IllegalStateException. "it hangs")})]
+    (let [{:keys [value thrown]} (deref result 15000 {:thrown (IllegalStateException. "it hangs")})]
       (if thrown (throw thrown) value))))
 
 (defn obstacle
   "Why there cannot be filters here, or nil."
   []
-  (if (nil? numbers)
+  (if (nil? (audit-arch arch))
     (str "the numbers of the calls of " arch " are not known")
     (try
       (under [] (constantly nil))

@@ -8,6 +8,7 @@ import java.util.concurrent.ConcurrentSkipListMap;
 import org.rsmapi.mem.Reclaim;
 import org.rsmapi.spi.Allocated;
 import org.rsmapi.spi.Entrance;
+import org.rsmapi.spi.Failures;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Stack;
 import org.rsmapi.sys.Vm;
@@ -70,11 +71,7 @@ public final class LocalMemory extends SegmentMemory implements AutoCloseable {
         try {
             return Vm.mapAnonymous(length);
         } catch (OsError e) {
-            RsmError error = e.want() == OsError.Want.NOTHING ? RsmError.INTERNAL_ERROR
-                : e.want().isMemory() ? RsmError.INSUFFICIENT_MEM : RsmError.INSUFFICIENT_RESOURCES;
-            RsmException failure = RsmException.of(error, "allocate").with("length", length).with("errno", e.errno())
-                .with("system-call", e.call()).causedBy(e);
-            throw e.want() == OsError.Want.NOTHING ? failure : failure.hint(e.want().hint());
+            throw Failures.resources("allocate", e).with("length", length);
         }
     }
 

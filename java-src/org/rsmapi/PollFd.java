@@ -4,6 +4,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import org.rsmapi.spi.Entrance;
+import org.rsmapi.spi.Failures;
 import org.rsmapi.sys.Errno;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Waiting;
@@ -111,6 +112,7 @@ public final class PollFd {
         }
         Entrance.require(op);
         long deadline = Signaling.deadline(timeout);
+        Signaling.Misses misses = null;
         while (true) {
             List<Ready> found = new ArrayList<>(waited.size()); // so that adding does not fail when an event has been taken
             switch (poll(op, waited, deadline, found)) {
@@ -118,7 +120,9 @@ public final class PollFd {
                     if (!found.isEmpty()) {
                         return found;
                     }
-                    break; // another thread has taken the event
+                    misses = misses == null ? new Signaling.Misses(op, timeout, deadline) : misses; // another one has taken the event
+                    misses.check();
+                    break;
                 case INTERRUPTED:
                     throw RsmException.of(RsmError.INTERRUPTED, op);
                 default:
@@ -157,9 +161,8 @@ public final class PollFd {
             }
             return ended ? Waiting.Outcome.READY : outcome;
         } catch (OsError e) {
-            RsmError error = e.is(Errno.ENOMEM) ? RsmError.INSUFFICIENT_MEM : RsmError.BAD_ARGS_ERRORS;
-            throw RsmException.of(error, op).with("descriptors", fds.length).with("errno", e.errno())
-                .with("system-call", e.call()).causedBy(e);
+            RsmError error = e.is(Errno.EINVAL) ? RsmError.BAD_ARGS_ERRORS : null; // more descriptors than the process may have
+            throw (error == null ? Failures.resources(op, e) : Failures.of(error, op, e)).with("descriptors", fds.length);
         } finally {
             for (int i = 0; i < held.length; i++) {
                 if (held[i]) {

@@ -11,6 +11,7 @@ import java.util.Objects;
 import org.rsmapi.mem.Accesses;
 import org.rsmapi.mem.ByteSwap;
 import org.rsmapi.mem.Overlap;
+import org.rsmapi.spi.Failures;
 import org.rsmapi.sys.OsError;
 
 /**
@@ -869,9 +870,8 @@ public abstract class SegmentMemory {
     }
 
     static RsmException noRoom(String op, long bytes, OsError cause) {
-        return RsmException.of(RsmError.INSUFFICIENT_MEM, op).with("length", bytes).with("errno", cause.errno())
-            .with("system-call", cause.call()).hint("source and target overlap in several ways: move the data in parts")
-            .causedBy(cause);
+        return Failures.of(RsmError.INSUFFICIENT_MEM, op, cause).with("length", bytes)
+            .hint("source and target overlap in several ways: move the data in parts");
     }
 
     // ---- the checks ----

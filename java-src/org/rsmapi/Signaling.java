@@ -1,7 +1,10 @@
 package org.rsmapi;
 
 import java.time.Duration;
+import java.util.concurrent.locks.LockSupport;
+import org.rsmapi.spi.Failures;
 import org.rsmapi.spi.Signals;
+import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Waiting;
 
 /** The signals of one segment handle, for {@link ExportSegment} and {@link ImportSegment}. */
@@ -33,12 +36,25 @@ final class Signaling {
         if (ended != null) {
             throw ended;
         }
-        signals.post((flags & Segment.SIGPOST_NO_ACCUMULATE) == 0);
+        try {
+            signals.post((flags & Segment.SIGPOST_NO_ACCUMULATE) == 0);
+        } catch (OsError e) {
+            throw Failures.resources(op, e);
+        }
     }
 
     void await(Duration timeout) {
         String op = "signal-wait";
+        try {
+            await(op, timeout);
+        } catch (OsError e) {
+            throw Failures.resources(op, e);
+        }
+    }
+
+    private void await(String op, Duration timeout) {
         long deadline = deadline(timeout);
+        Misses misses = null;
         while (true) {
             state.checkOpen(op);
             if (signals.take()) {
@@ -52,6 +68,9 @@ final class Signaling {
                 }
                 throw ended;
             }
+            if (misses != null) {
+                misses.check();
+            }
             switch (signals.await(deadline)) {
                 case TIMEOUT:
                     if (signals.take()) {
@@ -61,7 +80,41 @@ final class Signaling {
                 case INTERRUPTED:
                     throw RsmException.of(RsmError.INTERRUPTED, op);
                 default:
+                    misses = misses == null ? new Misses(op, timeout, deadline) : misses;
                     break;
+            }
+        }
+    }
+
+    /**
+     * What has been reported to a wait was taken by another thread, or by a process that has the counter. One that posts events and takes
+     * them again must neither keep the wait from its end nor a processor busy.
+     */
+    static final class Misses {
+        private static final int FREE = 64;
+        private static final long PAUSE_NANOS = 200_000;
+
+        private final String op;
+        private final Duration timeout;
+        private final long deadline;
+        private int count;
+
+        Misses(String op, Duration timeout, long deadline) {
+            this.op = op;
+            this.timeout = timeout;
+            this.deadline = deadline;
+        }
+
+        /** Throws TIMEOUT or INTERRUPTED. */
+        void check() {
+            if (deadline - System.nanoTime() <= 0) {
+                throw timedOut(op, timeout);
+            }
+            if (Thread.currentThread().isInterrupted()) {
+                throw RsmException.of(RsmError.INTERRUPTED, op);
+            }
+            if (++count > FREE) {
+                LockSupport.parkNanos(PAUSE_NANOS);
             }
         }
     }

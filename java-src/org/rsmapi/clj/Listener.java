@@ -4,6 +4,7 @@ import java.util.function.Consumer;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.Segment;
+import org.rsmapi.spi.Failures;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Stack;
 import org.rsmapi.sys.Threads;
@@ -41,9 +42,7 @@ public final class Listener implements AutoCloseable {
         try {
             Threads.start(listener.thread);
         } catch (OsError e) {
-            throw RsmException.of(RsmError.INSUFFICIENT_RESOURCES, "on-signal").with("errno", e.errno())
-                .with("errno-name", e.errnoName()).with("system-call", e.call()).causedBy(e)
-                .hint("no more threads can be made; see ulimit -u, and the limit on tasks of the process's group");
+            throw Failures.resources("on-signal", e);
         }
         return listener;
     }

@@ -3,6 +3,7 @@ package org.rsmapi.loopback;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
+import org.rsmapi.spi.Failures;
 import org.rsmapi.spi.Signals;
 import org.rsmapi.sys.Epoll;
 import org.rsmapi.sys.EventFd;
@@ -55,7 +56,10 @@ final class Events implements Signals {
     /** The counter of another user's importers. */
     private static final class Other {
         private final EventFd counter;
+        private final Pace pace = new Pace();
         private int importers;
+        /** Whether nothing is taken from it any more. */
+        private boolean ignored;
 
         Other(EventFd counter) {
             this.counter = counter;
@@ -145,7 +149,7 @@ final class Events implements Signals {
         if (other != null && --other.importers == 0) {
             others.remove(uid);
             try {
-                if (!closed) {
+                if (!closed && !other.ignored) {
                     inbox.remove(other.counter.fd());
                     kept.addOwn(other.counter.count(MOST_CARRIED));
                 }
@@ -170,8 +174,7 @@ final class Events implements Signals {
         }
         for (int i = 0; i < ready.length; i++) {
             long token = ready[(first + i) % ready.length];
-            EventFd from = counterOf(token);
-            if (from != null && from.take()) {
+            if (take(token)) {
                 lastTaken = token;
                 return true;
             }
@@ -179,12 +182,23 @@ final class Events implements Signals {
         return false;
     }
 
-    private EventFd counterOf(long token) {
+    private boolean take(long token) {
         if (token == OWN || token == KEPT) {
-            return token == OWN ? counter : kept;
+            return (token == OWN ? counter : kept).take();
         }
         Other other = others.get((int) (token - 1));
-        return other == null ? null : other.counter;
+        if (other == null) {
+            return false;
+        }
+        boolean suspect = other.pace.isSuspected();
+        long begun = other.pace.begin(suspect);
+        boolean taken = other.counter.take();
+        other.pace.end(suspect, begun);
+        if (other.pace.isTooSlow() && !other.ignored) {
+            other.ignored = true;
+            inbox.remove(other.counter.fd());
+        }
+        return taken;
     }
 
     @Override

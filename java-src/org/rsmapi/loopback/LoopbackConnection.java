@@ -12,6 +12,7 @@ import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.mem.Views;
 import org.rsmapi.spi.Connection;
+import org.rsmapi.spi.Failures;
 import org.rsmapi.spi.Interconnect.AbortListener;
 import org.rsmapi.spi.Signals;
 import org.rsmapi.sys.Closer;
@@ -127,6 +128,9 @@ final class LoopbackConnection implements Connection {
                 }
                 LoopbackConnection connection = accept(socket, exporter, message, wish, node, listener);
                 Sockets.refuseDescriptors(socket);
+                if (Quota.isOther(exporter)) {
+                    Waiting.prepareToPost();
+                }
                 return connection;
             }
         } catch (OsError e) {

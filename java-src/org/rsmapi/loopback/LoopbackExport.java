@@ -6,6 +6,7 @@ import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.spi.AccessPolicy;
 import org.rsmapi.spi.ExportedMemory;
+import org.rsmapi.spi.Failures;
 import org.rsmapi.spi.Signals;
 import org.rsmapi.sys.Errno;
 import org.rsmapi.sys.OsError;

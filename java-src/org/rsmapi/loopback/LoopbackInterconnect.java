@@ -17,6 +17,7 @@ import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.spi.Connection;
 import org.rsmapi.spi.ExportedMemory;
+import org.rsmapi.spi.Failures;
 import org.rsmapi.spi.Interconnect;
 import org.rsmapi.sys.Fd;
 import org.rsmapi.sys.OsError;

@@ -19,6 +19,7 @@ import org.rsmapi.sys.MemFd;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Sockets;
 import org.rsmapi.sys.Vm;
+import org.rsmapi.sys.Waiting;
 
 /**
  * One publication of a segment: the name it listens under, the state page, and the importers that are connected.
@@ -121,7 +122,29 @@ final class Publication {
     /** Posts one event for every importer. */
     void post(boolean accumulate) {
         for (Importer importer : importers) {
+            boolean suspect = importer.pace.isSuspected();
+            long begun = importer.pace.begin(suspect);
             importer.events.post(accumulate);
+            importer.pace.end(suspect, begun);
+            if (importer.pace.isTooSlow()) {
+                registration.later(0, this::dropSlow);
+            }
+        }
+    }
+
+    /** By the reactor. Their posts delay those for the others. */
+    private void dropSlow() {
+        if (!enter(this::dropSlow)) {
+            return;
+        }
+        try {
+            for (Importer importer : new ArrayList<>(importers)) {
+                if (importer.pace.isTooSlow()) {
+                    importer.drop();
+                }
+            }
+        } finally {
+            backing.unlock();
         }
     }
 
@@ -365,6 +388,7 @@ final class Publication {
         private long token;
         /** What is posted for it. Before it is one of the importers there is none. */
         private EventFd events;
+        private final Pace pace = new Pace();
         /** Whether it may post to the segment. */
         private boolean joined;
 
@@ -515,6 +539,9 @@ final class Publication {
             answer = Unread.add(fd, peer.uid());
             if (answer == null) {
                 return false;
+            }
+            if (Quota.isOther(peer.uid())) {
+                Waiting.prepareToPost();
             }
             events = EventFd.ofEvents(0);
             Fd[] descriptors = descriptors(wish);

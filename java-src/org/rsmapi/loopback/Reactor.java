@@ -153,8 +153,10 @@ final class Reactor {
      */
     static void release(boolean wait) {
         Reactor last = null;
+        boolean unused;
         synchronized (LOCK) {
-            if (--holders == 0) {
+            unused = --holders == 0;
+            if (unused) {
                 last = running;
                 running = null;
                 Waiting.keep(false);
@@ -162,8 +164,10 @@ final class Reactor {
         }
         if (last != null) {
             last.stop(wait);
-            Waiting.giveBack();
             Unread.giveUp();
+        }
+        if (unused) {
+            Waiting.giveBack();
         }
     }
 

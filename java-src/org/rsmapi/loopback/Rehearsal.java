@@ -3,6 +3,7 @@ package org.rsmapi.loopback;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
+import java.io.UncheckedIOException;
 import java.net.URL;
 import java.net.URLConnection;
 import java.nio.charset.StandardCharsets;
@@ -13,6 +14,7 @@ import org.rsmapi.RsmException;
 import org.rsmapi.mem.Access;
 import org.rsmapi.mem.Engine;
 import org.rsmapi.spi.Entrance;
+import org.rsmapi.spi.Failures;
 import org.rsmapi.sys.Effects;
 import org.rsmapi.sys.Late;
 import org.rsmapi.sys.OsError;
@@ -97,7 +99,7 @@ final class Rehearsal {
                     new InputStreamReader(connection.getInputStream(), StandardCharsets.UTF_8))) {
                 return lines.lines().collect(Collectors.toList());
             }
-        } catch (IOException e) {
+        } catch (IOException | UncheckedIOException e) {
             throw cannotLoad(LIST, e);
         }
     }

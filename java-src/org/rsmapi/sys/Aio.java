@@ -50,6 +50,16 @@ final class Aio {
         this.block = block;
     }
 
+    /** Has what {@link #addOne} needs ready, while it may be had. */
+    static synchronized void prepare() {
+        if (present == null && !impossible) {
+            present = open();
+        }
+        if (present != null) {
+            present.ready();
+        }
+    }
+
     /** Adds one. False if this way is not to be had, and then nothing has been added. */
     static synchronized boolean addOne(int eventFd) {
         if (present == null && !impossible) {
@@ -84,8 +94,7 @@ final class Aio {
     private static Aio open() {
         Scratch block = new Scratch(BYTES);
         if (Calls.syscall(IO_SETUP, CAPACITY, block.address() + POINTER, 0, 0, 0, 0) != 0) {
-            int errno = Native.getLastError();
-            impossible = errno == Errno.ENOSYS || errno == Errno.EPERM;
+            impossible = OsError.isRefusal(Native.getLastError());
             block.close();
             return null;
         }

@@ -65,6 +65,7 @@ public final class Effects {
         new Effect("a descriptor that is open to read cannot be used to write, to map for writing or to punch holes", Effects::readOnly),
         new Effect("a private mapping keeps its pages when a hole is punched into the file", Effects::keepsPrivatePages),
         new Effect("memory that is mapped in the place of a file separates it from the file", Effects::separated),
+        new Effect("an eventfd counts events, and poll and epoll tell of them", Effects::counted),
         new Effect("a name of a socket is bound only once", Effects::boundOnce),
         new Effect("the other end of a socket is identified", Effects::identified));
 
@@ -97,7 +98,7 @@ public final class Effects {
     }
 
     private static RuntimeException judged(String effect, OsError e) {
-        return e.want() == OsError.Want.NOTHING ? new Missing(effect, e) : e;
+        return e.want() == OsError.Want.NOTHING || e.want() == OsError.Want.PERMISSION ? new Missing(effect, e) : e;
     }
 
     /** The pages: a file as segments have one, mapped for writing, and mapped to read through another descriptor. */
@@ -265,6 +266,26 @@ public final class Effects {
         }
         stage.put(0, OTHER);
         return stage.get(0) == OTHER && stage.seen(0) == WRITTEN;
+    }
+
+    private static boolean counted(Stage stage) {
+        try (EventFd waker = new EventFd()) {
+            waker.signal();
+            if (!waker.take()) {
+                return false;
+            }
+        }
+        try (EventFd events = EventFd.ofEvents(0); Epoll set = new Epoll()) {
+            set.add(events.fd(), OTHER);
+            boolean before = events.take() || set.await(0).length > 0;
+            return !before && events.post(true) && isReady(set) && events.take() && !events.take() && !isReady(set);
+        }
+    }
+
+    private static boolean isReady(Epoll set) {
+        boolean polled = Waiting.forInput(set.fd(), System.nanoTime()) == Waiting.Outcome.READY;
+        long[] tokens = set.await(0);
+        return polled && tokens.length == 1 && tokens[0] == OTHER;
     }
 
     private static String name() {

@@ -13,13 +13,15 @@ import java.util.concurrent.atomic.AtomicInteger;
  * {@link #hold()} and lets go with {@link #release()}, and the descriptor is closed when the last one has let go.
  *
  * <p>A process at the other end may do with the counter what it likes, also make it blocking, which is a property of both ends
- * at once. Neither {@link #post} nor {@link #take} waits because of that (see {@link Aio}; where the system does not have it, a post
- * can, if somebody fills the counter between its look and its write).
+ * at once. Neither {@link #post} nor {@link #take} waits because of that (see {@link Aio}), but on systems without asynchronous I/O,
+ * or before Linux 5.8: there it can, if the other end changes counter and descriptor just between a look and the call behind it.
  */
 public final class EventFd implements AutoCloseable {
     private static final int EFD_SEMAPHORE = 1;
     private static final int EFD_NONBLOCK = 04000;
     private static final int EFD_CLOEXEC = 02000000;
+    private static final int F_SETFL = 4;
+    private static final int O_RDWR = 2;
     private static final int RWF_NOWAIT = 8;
     private static final String LINK = "anon_inode:[eventfd]";
     private static final String COUNT = "eventfd-count:";
@@ -115,11 +117,13 @@ public final class EventFd implements AutoCloseable {
         }
     }
 
-    /** Adds one to a counter that nobody else has; does nothing if it is closed. */
+    /** Adds one to a counter that nobody else has; does nothing if it is closed, or full. */
     public void signal() {
         if (hold()) {
             try {
                 add(1);
+            } catch (OsError e) {
+                return; // what is being ended, or woken, has to be gone on with
             } finally {
                 release();
             }
@@ -131,6 +135,7 @@ public final class EventFd implements AutoCloseable {
      *
      * @param accumulate  whether also if there are events already
      * @return false if the counter is at its end, or closed
+     * @throws OsError if the system refuses a call
      */
     public boolean post(boolean accumulate) {
         if (!hold()) {
@@ -141,17 +146,31 @@ public final class EventFd implements AutoCloseable {
             if (!accumulate && (ready & Waiting.POLLIN) != 0) {
                 return true;
             }
-            return (ready & Waiting.POLLOUT) != 0 && (Aio.addOne(fd.number()) || add(1));
+            return (ready & Waiting.POLLOUT) != 0 && (Aio.addOne(fd.number()) || addPlainly());
         } finally {
             release();
         }
+    }
+
+    /** The other end would have to fill the counter and make it blocking in the moment before the write to have it wait. */
+    private boolean addPlainly() {
+        doNotBlock();
+        return add(1);
     }
 
     private int ready() {
         synchronized (posting) {
             block.putInt(POLLFD, fd.number());
             block.putInt(POLLFD + 4, Waiting.POLLIN | Waiting.POLLOUT);
-            return Calls.poll(block.address() + POLLFD, 1, 0) > 0 ? block.getShort(POLLFD + 6) : 0;
+            int n = Calls.poll(block.address() + POLLFD, 1, 0);
+            if (n == -1) {
+                int errno = Native.getLastError();
+                if (errno != Errno.EINTR) {
+                    throw new OsError("poll", errno);
+                }
+                return Waiting.POLLOUT; // the write tells
+            }
+            return n > 0 ? block.getShort(POLLFD + 6) : 0;
         }
     }
 
@@ -169,11 +188,22 @@ public final class EventFd implements AutoCloseable {
     private boolean add(long count) {
         synchronized (posting) {
             block.putLong(WRITTEN, count);
-            return Calls.write(fd.number(), block.address() + WRITTEN, 8) == 8;
+            if (Calls.write(fd.number(), block.address() + WRITTEN, 8) == 8) {
+                return true;
+            }
+            int errno = Native.getLastError();
+            if (errno != Errno.EAGAIN && errno != Errno.EINTR) {
+                throw new OsError("write", errno);
+            }
+            return false;
         }
     }
 
-    /** Takes one event (or, of a counter that is not one of events, all), if there is one. */
+    /**
+     * Takes one event (or, of a counter that is not one of events, all), if there is one.
+     *
+     * @throws OsError if the system refuses a call
+     */
     public boolean take() {
         if (!hold()) {
             return false;
@@ -192,11 +222,32 @@ public final class EventFd implements AutoCloseable {
         long n = Calls.syscall(Libc.SYS_PREADV2, fd.number(), iovec, 1, -1, -1, RWF_NOWAIT);
         if (n == -1) {
             int errno = Native.getLastError();
-            if (errno == Errno.EOPNOTSUPP || errno == Errno.ENOSYS) { // a kernel before 5.8
-                n = Libc.read(fd.number(), buffer, 8);
+            if (errno == Errno.EAGAIN || errno == Errno.EINTR) {
+                return false;
             }
+            n = readPlainly(buffer); // a kernel before 5.8, or a sandbox
         }
         return n == 8;
+    }
+
+    /** The other end would have to empty the counter and make it blocking in the moment before the read to have it wait. */
+    private long readPlainly(long buffer) {
+        if ((ready() & Waiting.POLLIN) == 0) {
+            return 0;
+        }
+        doNotBlock();
+        long n = Libc.read(fd.number(), buffer, 8);
+        if (n == -1) {
+            int errno = Native.getLastError();
+            if (errno != Errno.EAGAIN && errno != Errno.EINTR) {
+                throw new OsError("read", errno);
+            }
+        }
+        return n;
+    }
+
+    private void doNotBlock() {
+        Libc.fcntl(fd.number(), F_SETFL, O_RDWR | EFD_NONBLOCK);
     }
 
     /** Sets it to zero. */

@@ -8,6 +8,9 @@ public final class OsError extends RuntimeException {
     public enum Want {
         /** It failed for another reason. */
         NOTHING(null),
+        /** The system's leave to make the call. */
+        PERMISSION("the system does not let this process make the call: a sandbox (seccomp), a security module or an emulator may be in "
+            + "the way"),
         /** Memory, of the machine, the control group or the process. */
         MEMORY("use less memory at once, or free some"),
         /** Memory that the process may lock. */
@@ -60,6 +63,11 @@ public final class OsError extends RuntimeException {
         this.want = want;
     }
 
+    /** Whether a number is what a system answers that does not let a process make a call, such as a sandbox. */
+    static boolean isRefusal(int errno) {
+        return errno == Errno.EPERM || errno == Errno.EACCES || errno == Errno.ENOSYS;
+    }
+
     /** What the number says where the call does not give it a meaning of its own. */
     private static Want wantOf(int errno) {
         switch (errno) {
@@ -67,7 +75,7 @@ public final class OsError extends RuntimeException {
             case Errno.EMFILE: return Want.DESCRIPTORS;
             case Errno.ETOOMANYREFS: return Want.MESSAGES;
             case Errno.ENFILE: case Errno.ENOBUFS: case Errno.EAGAIN: return Want.SYSTEM;
-            default: return Want.NOTHING;
+            default: return isRefusal(errno) ? Want.PERMISSION : Want.NOTHING;
         }
     }
 

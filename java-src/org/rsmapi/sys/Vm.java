@@ -150,7 +150,8 @@ public final class Vm {
     /**
      * Makes every page of a private writable range the process's own copy.
      *
-     * @return false if the kernel does not know how (before 5.14), or only says that it did; the caller then touches each page itself
+     * @return false if the system does not know how (before Linux 5.14), refuses it, or only says that it did; the caller then touches each
+     *     page itself
      */
     public static boolean populateForWriting(long address, long length) {
         return populate(address, length, MADV_POPULATE_WRITE, "madvise(MADV_POPULATE_WRITE)");
@@ -177,7 +178,7 @@ public final class Vm {
                 continue;
             }
             int errno = Native.getLastError();
-            if (errno == Errno.EINVAL) {
+            if (errno == Errno.EINVAL || OsError.isRefusal(errno)) {
                 return false;
             }
             if (errno != Errno.EINTR && errno != Errno.EAGAIN || !steps.interrupted()) {

@@ -212,6 +212,14 @@ public final class Waiting {
         }
     }
 
+    /**
+     * Gets what it takes to post events to a process of another user, which might make a post wait, while it may be had: the kernel allows
+     * the whole system so much of it (fs.aio-max-nr), and other users can use that up.
+     */
+    public static void prepareToPost() {
+        Aio.prepare();
+    }
+
     /** Gives back what posting events keeps from one time to the next. This may take a while, so not with a lock held. */
     public static void giveBack() {
         Aio.close();
