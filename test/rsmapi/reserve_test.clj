@@ -84,38 +84,52 @@
     (rsm/unmap! im)
     m))
 
+(defn share-and-take-back
+  "Exports every second page of a local memory for a moment, the i-th one: it is a mapping of its own
+  from then on."
+  [ctl mem ^long i]
+  (rsm/destroy! (rsm/create! ctl {:address (+ (long (rsm/address mem)) (* 2 page i)) :size page})))
+
+(def ^:private allowed (delay (parse-long (str/trim (text "/proc/sys/vm/max_map_count")))))
+
 (deftest mappings
   (with-checked-child [c {:label "mappings"} "mappings"]
-    (child/value c '(do (def ex (rsm/create! ctl {:size 4096}))
-                        (rsm/publish! ex)
-                        (def im (rsm/connect! ctl {:segment-id (rsm/segment-id ex)}))
-                        (def other (rsm/create! ctl {:size 4096}))))
-    (let [allowed        (parse-long (str/trim (text "/proc/sys/vm/max_map_count")))
-          [n refusal]    (child/value c `(until-refused (fn [i#] (map-at ~'im i#)) ~(+ 5000 (long allowed))) 120000)]
-      (is (= [:rsm/insufficient-resources :import-map] ((juxt :rsm/error :rsm/op) refusal)) (pr-str n refusal))
+    (child/value c `(do (def ~'mem (rsm/allocate! ~(* 2 page (+ 5000 (long @allowed)))))
+                        (def ~'ex (rsm/export! ~'ctl {:size 4096}))
+                        (def ~'other (rsm/create! ~'ctl {:size 4096}))))
+    (let [[n refusal] (child/value c `(until-refused (fn [i#] (share-and-take-back ~'ctl ~'mem i#)) ~(deref allowed)) 120000)]
+      (is (= [:rsm/insufficient-resources :export-create] ((juxt :rsm/error :rsm/op) refusal)) (pr-str n refusal))
       (is (re-find #"max_map_count" (str (:rsm/hint refusal))))
-      (is (< (quot (long allowed) 2) (long n)) "it is not refused too early")
+      (is (< (quot (long @allowed) 4) (long n)) "it is not refused too early")
       (testing "all else that needs one is refused, too"
         (doseq [form '[(rsm/create! ctl {:size 4096}) (rsm/allocate! 4096) (rsm/publish! other)
                        (rsm/connect! ctl {:segment-id (rsm/segment-id ex)})]]
           (is (= :rsm/insufficient-resources (-> (child/ask c form) :error :rsm/error)) (pr-str form))))
       (is (= :alive (child/value c `(alive 300 0) 60000)))
-      (testing "when the objects are dropped it works again"
-        (child/value c `(reset! kept nil))
-        (is (= 1 (first (child/value c `(until-refused (fn [i#] (map-at ~'im i#)) 1) 60000))))
+      (testing "when the memory has been freed it works again"
+        (child/value c '(rsm/free! mem))
         (is (some? (:ok (child/ask c '(rsm/size (rsm/allocate! 4096))))))))))
+
+(deftest closed-mappings
+  (with-checked-child [c {:label "closed mappings"} "closed mappings"]
+    (child/value c '(do (def ex (rsm/export! ctl {:size 4096}))
+                        (def im (rsm/connect! ctl {:segment-id (rsm/segment-id ex)}))))
+    (testing "take none for good, although their objects are kept"
+      (let [n (+ 5000 (long @allowed))]
+        (is (= [n {:rsm/error :none}] (child/value c `(until-refused (fn [i#] (map-at ~'im i#)) ~n) 120000)))))
+    (is (= :alive (child/value c `(alive 300 0) 60000)))))
 
 (deftest addresses
   (with-checked-child [c {:label "addresses" :prefix ["sh" "-c" "ulimit -v 8388608 && exec \"$@\"" "sh"]
                           :jvm-opts ["-XX:ReservedCodeCacheSize=64m" "-XX:CompressedClassSpaceSize=64m"]}
                        "addresses"]
-    (child/value c `(do (def ~'ex (rsm/create! ~'ctl {:size ~(* 64 mib)}))
-                        (rsm/publish! ~'ex)
+    (child/value c `(do (def ~'ex (rsm/export! ~'ctl {:size ~(* 64 mib)}))
                         (def ~'im (rsm/connect! ~'ctl {:segment-id (rsm/segment-id ~'ex)}))))
-    (let [[n refusal] (child/value c `(until-refused (fn [i#] (let [m# (rsm/map! ~'im)] (rsm/unmap! ~'im) m#)) 500) 60000)]
+    (let [[n refusal] (child/value c `(until-refused (fn [i#] (rsm/allocate! ~(* 64 mib))) 500) 60000)]
       (is (= :rsm/insufficient-resources (:rsm/error refusal)) (pr-str n refusal))
       (is (re-find #"ulimit -v" (str (:rsm/hint refusal))))
       (is (< 10 (long n)))
+      (is (= :rsm/insufficient-resources (-> (child/ask c '(rsm/map! im)) :error :rsm/error)))
       (is (= :alive (child/value c `(alive 40 0) 60000))))))
 
 (deftest descriptors
