@@ -76,15 +76,18 @@
 
 ;; Where org.rsmapi.loopback.Rehearsal finds it.
 (def ^:private class-list "META-INF/rsmapi/classes")
+(def ^:private root-package "org.rsmapi.")
 
 (defn- list-classes!
-  "Writes the names of all classes in `dir`, one a line, into a resource there."
+  "Writes the names of all classes in `dir`, one a line, into a resource there: without
+  the package org.rsmapi, which may be another one in a jar with relocated classes."
   [^File dir]
   (let [root  (.toPath dir)
         names (->> (file-seq dir)
                    (map #(str (.relativize root (.toPath ^File %))))
                    (filter #(str/ends-with? % ".class"))
                    (map #(-> % (str/replace #"\.class$" "") (str/replace File/separator ".")))
+                   (map #(subs % (count root-package)))
                    sort)
         out   (io/file dir class-list)]
     (io/make-parents out)

@@ -34,6 +34,8 @@ import org.rsmapi.sys.Sockets;
 final class Rehearsal {
     private static final String OP = "get-controller";
     private static final String LIST = "META-INF/rsmapi/classes";
+    /** The package to which the names in the list are relative, under whatever name it is used. */
+    private static final String ROOT = RsmException.class.getPackageName() + ".";
 
     private static final String PLATFORM = System.getProperty("os.name") + " " + System.getProperty("os.version") + " "
         + System.getProperty("os.arch");
@@ -105,7 +107,8 @@ final class Rehearsal {
     }
 
     private static void load(List<String> names) {
-        for (String name : names) {
+        for (String relative : names) {
+            String name = ROOT + relative;
             try {
                 Class<?> loaded = Class.forName(name, false, loader());
                 // The engine that was not chosen may not work here, and is not needed.

@@ -1,5 +1,6 @@
 package org.rsmapi.mem;
 
+import com.sun.jna.Native;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
 import org.rsmapi.sys.OsError;
@@ -146,7 +147,10 @@ public final class Access {
     private static Refusal libraryRefusal(LinkageError failure) {
         Throwable reason = first(failure);
         String hint;
-        if (reason.getClass().getSimpleName().equals("IllegalCallerException")) {
+        if (isJnaRelocated()) {
+            hint = "JNA's classes have another package here, and its native library knows only the original one: when you relocate packages,"
+                + " leave those of JNA out";
+        } else if (reason.getClass().getSimpleName().equals("IllegalCallerException")) {
             hint = "start the JVM with --enable-native-access=ALL-UNNAMED, or without --illegal-native-access=deny";
         } else if (reason instanceof ClassNotFoundException || reason instanceof NoClassDefFoundError) {
             hint = "JNA (net.java.dev.jna:jna) has to be on the class path, and the Java runtime needs the module java.logging";
@@ -158,6 +162,11 @@ public final class Access {
                 + " allow execution";
         }
         return new Refusal(reason.toString(), hint, false, failure);
+    }
+
+    private static boolean isJnaRelocated() {
+        // Not as one constant: whatever relocates JNA would change it, too.
+        return !Native.class.getName().equals(String.join(".", "com", "sun", "jna", "Native"));
     }
 
     /** What a failed initialisation began with. */
