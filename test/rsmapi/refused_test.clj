@@ -109,3 +109,22 @@
             (is (< (long time) 8000) "it is late"))))
       (testing "nothing of all that stays"
         (is (= {} (first (child/value c `(outcome-under []) 90000))))))))
+
+(defn fixed-mapping-under
+  "The error of a mapping at an address, when mmap(2) is refused there."
+  [errno]
+  (rsm/with-controller [c "loopback"]
+    (rsm/with-exported-segment [ex c {:size 4096}]
+      (rsm/with-imported-segment [im c {:segment-id (rsm/segment-id ex)}]
+        (filter/under [[:mmap {3 0x100001} errno]]
+                      #(first (told (rsm/map! im {:attr :fixed :address 0x100000000000}))))))))
+
+(deftest a-mapping-that-is-refused
+  (if-let [why (filter/obstacle)]
+    (runner/skip! "a mapping that is refused" why)
+    (child/with-child [c {:label "refused"}]
+      (child/value c '(require 'rsmapi.refused-test) 60000)
+      (testing "the address cannot be used: below vm.mmap_min_addr, for example"
+        (is (= :rsm/bad-length (child/value c `(fixed-mapping-under 1)))))
+      (testing "otherwise"
+        (is (= :rsm/map-failed (child/value c `(fixed-mapping-under 13))))))))

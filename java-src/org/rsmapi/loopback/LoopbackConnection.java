@@ -504,7 +504,7 @@ final class LoopbackConnection implements Connection {
         if (e == null) {
             return RsmException.of(RsmError.BAD_LENGTH, "import-map");
         }
-        if (e.want() != OsError.Want.NOTHING && e.want() != OsError.Want.MEMORY) {
+        if (e.isShortage() && e.want() != OsError.Want.MEMORY) {
             return Failures.resources("import-map", e);
         }
         boolean badRange = e.is(Errno.ENOMEM, Errno.EEXIST, Errno.EINVAL, Errno.EPERM);

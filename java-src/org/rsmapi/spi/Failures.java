@@ -10,14 +10,10 @@ public final class Failures {
 
     /** A failure while getting memory, descriptors or sockets, or one of a call that should not fail. */
     public static RsmException resources(String op, OsError e) {
-        OsError.Want want = e.want();
-        RsmException failure = of(errorOf(want), op, e);
-        return want.hint() == null ? failure : failure.hint(want.hint());
-    }
-
-    private static RsmError errorOf(OsError.Want want) {
-        return want == OsError.Want.NOTHING || want == OsError.Want.PERMISSION ? RsmError.INTERNAL_ERROR
-            : want.isMemory() ? RsmError.INSUFFICIENT_MEM : RsmError.INSUFFICIENT_RESOURCES;
+        RsmError error = !e.isShortage() ? RsmError.INTERNAL_ERROR
+            : e.want().isMemory() ? RsmError.INSUFFICIENT_MEM : RsmError.INSUFFICIENT_RESOURCES;
+        RsmException failure = of(error, op, e);
+        return e.want().hint() == null ? failure : failure.hint(e.want().hint());
     }
 
     /** A failure that has this meaning. */

@@ -98,7 +98,7 @@ public final class Effects {
     }
 
     private static RuntimeException judged(String effect, OsError e) {
-        return e.want() == OsError.Want.NOTHING || e.want() == OsError.Want.PERMISSION ? new Missing(effect, e) : e;
+        return e.isShortage() ? e : new Missing(effect, e);
     }
 
     /** The pages: a file as segments have one, mapped for writing, and mapped to read through another descriptor. */

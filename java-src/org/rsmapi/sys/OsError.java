@@ -99,6 +99,11 @@ public final class OsError extends RuntimeException {
         return want;
     }
 
+    /** Whether there was not enough of something: the call may succeed later. */
+    public boolean isShortage() {
+        return want != Want.NOTHING && want != Want.PERMISSION;
+    }
+
     /** The error's symbolic name, such as {@code ENOMEM}. */
     public String errnoName() {
         return Errno.name(errno);
