@@ -5,6 +5,8 @@
       clojure -T:build check          fail on reflection and boxed math in src
       clojure -T:build jar            target/rsmapi-<version>.jar
       clojure -T:build install        the jar, into the local Maven repository
+      clojure -T:build uber           target/rsmapi-<version>-standalone.jar, the command line with all
+                                      that it needs: java -jar
       clojure -T:build clean          delete target
 
   `install` takes `:local-repo`, the path of another repository than ~/.m2;
@@ -24,6 +26,8 @@
 (def ^:private class-dir "target/classes")
 (def ^:private jar-dir "target/jar")
 (def ^:private jar-file (format "target/%s-%s.jar" (name lib) version))
+(def ^:private uber-dir "target/uber")
+(def ^:private uber-file (format "target/%s-%s-standalone.jar" (name lib) version))
 
 ;; bin/clojure compares the sources with this file to see whether to compile.
 (def ^:private stamp "target/classes.stamp")
@@ -74,7 +78,7 @@
                            (into-array String (map str args))))
       (throw (ex-info "javac failed" {:java (System/getProperty "java.version")})))))
 
-;; Where org.rsmapi.loopback.Rehearsal finds it.
+;; Where org.rsmapi.spi.Preload finds it.
 (def ^:private class-list "META-INF/rsmapi/classes")
 (def ^:private root-package "org.rsmapi.")
 
@@ -171,9 +175,11 @@
   fails to load, or when there is a reflection or boxed-math warning about it."
   [_]
   (compile-java nil)
-  (let [nss    (namespaces "src")
+  (let [basis  (check-basis)
+        nss    (cond->> (namespaces "src")
+                 (not (get-in basis [:libs 'nrepl/nrepl])) (remove #{'rsmapi.nrepl}))
         result (b/process (merge (b/java-command
-                                  {:basis     (check-basis)
+                                  {:basis     basis
                                    :java-opts ["--enable-native-access=ALL-UNNAMED"]
                                    :main      'clojure.main
                                    :main-args ["-e" (pr-str (load-form nss))]})
@@ -207,13 +213,22 @@
      [:name "The rsmapi authors"]
      [:url home]]]])
 
+(def ^:private main 'org.rsmapi.clj.Main)
+
+(def ^:private manifest
+  ;; Enable-Native-Access is read by JDK 22 and later, and only in the jar named by java -jar
+  {"Enable-Native-Access"   "ALL-UNNAMED"
+   "Automatic-Module-Name"  "org.rsmapi"
+   "Implementation-Title"   (name lib)
+   "Implementation-Version" version})
+
 (defn jar
   "Always compiles first: a jar never holds yesterday's classes."
   [_]
   (compile-java nil)
   (with-lock
     (b/delete {:path jar-dir})
-    (b/copy-dir {:src-dirs ["src" class-dir] :target-dir jar-dir})
+    (b/copy-dir {:src-dirs ["src" "resources" class-dir] :target-dir jar-dir})
     (b/copy-file {:src "LICENSE" :target (str jar-dir "/META-INF/LICENSE")})
     (b/write-pom {:class-dir jar-dir
                   :lib       lib
@@ -227,12 +242,30 @@
                   :pom-data  pom-data})
     (b/jar {:class-dir jar-dir
             :jar-file  jar-file
-            ;; read by JDK 22 and later, and only in the jar named by java -jar
-            :manifest  {"Enable-Native-Access"   "ALL-UNNAMED"
-                        "Automatic-Module-Name"  "org.rsmapi"
-                        "Implementation-Title"   (name lib)
-                        "Implementation-Version" version}}))
+            :main      main
+            :manifest  manifest}))
   (println jar-file))
+
+(defn uber
+  "The command line as one jar. Its Clojure code is compiled ahead of time, which makes it start in half
+  the time."
+  [_]
+  (compile-java nil)
+  (with-lock
+    (let [basis (b/create-basis {:project "deps.edn" :aliases [:rsm]})]
+      (b/delete {:path uber-dir})
+      (b/copy-dir {:src-dirs ["src" "resources" class-dir] :target-dir uber-dir})
+      (b/copy-file {:src "LICENSE" :target (str uber-dir "/META-INF/LICENSE")})
+      (b/compile-clj {:basis      basis
+                      :class-dir  uber-dir
+                      :ns-compile '[rsmapi.cli]
+                      :java-opts  ["--enable-native-access=ALL-UNNAMED"]})
+      (b/uber {:basis     basis
+               :class-dir uber-dir
+               :uber-file uber-file
+               :main      main
+               :manifest  manifest})))
+  (println uber-file))
 
 (defn install
   [{:keys [local-repo] :as opts}]

@@ -75,5 +75,11 @@
       (when-not v
         (fail (str "No such function: " f)))
       (binding [*ns* (create-ns 'user)]
-        (v (or args {}))))
+        (try
+          (v (or args {}))
+          (catch clojure.lang.ExceptionInfo e
+            ;; as in the CLI: the message says it all
+            (if (:exec-msg (ex-data e))
+              (fail (ex-message e))
+              (throw e))))))
     (flush)))

@@ -20,7 +20,6 @@
 
 (set! *warn-on-reflection* true)
 
-(def ^:private window-size (* 16 1024 1024))
 (def ^:private chunk-size (* 1024 1024))
 (def ^:private unknown-id 0x7ffffffe)
 (def ^:private notice-ms 5000)
@@ -54,36 +53,48 @@
             (recur (+ done n)))))
       (.getValue crc))))
 
-(defn- crc-of-segment
-  "The CRC32C of the file's bytes in the segment, through one window after the other."
-  [im length]
+(defn- crc-of-mapping
+  "The CRC32C of the file's bytes in the mapped segment."
+  [m length]
   (let [crc (CRC32C.)
         bytes (byte-array chunk-size)]
-    (doseq [start (range 0 length window-size)
-            :let [window (min window-size (- length start))]]
-      (report/progress "importer" "reading the segment" start length)
-      (rsm/with-mapped-segment [m im {:offset (+ (header/size) start) :length window}]
-        (doseq [at (range 0 window chunk-size)
-                :let [n (min chunk-size (- window at))]]
-          (rsm/get-bytes m at bytes 0 n)
-          (.update crc bytes 0 n))))
+    (doseq [at (range 0 length chunk-size)
+            :let [n (min chunk-size (- length at))]]
+      (report/progress "importer" "reading the segment" at length)
+      (rsm/get-bytes! m (+ (header/size) at) bytes 0 n)
+      (.update crc bytes 0 n))
     (.getValue crc)))
 
 ;; --------------------------------------------------------------- the steps
 
-(defn- compare-with-file! [im ^File file]
+(defn- read-segment!
+  "Reads the mapped segment, says how fast that was, and returns the CRC32C."
+  [m length what]
+  (let [[crc nanos] (report/timed (crc-of-mapping m length))]
+    (say (str what ":") (report/rate length nanos))
+    crc))
+
+(defn- compare-with-file!
+  "Reads the segment as often as it takes to tell the work of the page table, which the first access to each page has to
+  do, from the reading itself."
+  [im ^File file]
   (let [length (.length file)
         [file-crc file-nanos] (report/timed (crc-of-file file))
-        [segment-crc segment-nanos] (report/timed (crc-of-segment im length))]
-    (say "read the file:   " (report/rate length file-nanos))
-    (say "read the segment:" (report/rate length segment-nanos)
-         (report/text "through windows of %d MiB" (quot window-size 1048576)))
-    (rsm/with-mapped-segment [m im {:length (header/size)}]
-      (check! "the header is the demo's, with the file's length and CRC32C"
-              {:magic header/magic :length length :crc file-crc}
-              (header/look m)))
-    (check! (report/text "the segment's bytes are the file's, CRC32C %08x" file-crc)
-            file-crc segment-crc)))
+        _ (say "read the file:               " (report/rate length file-nanos))
+        touched (rsm/with-mapped-segment [m im]
+                  (check! "the header is the demo's, with the file's length and CRC32C"
+                          {:magic header/magic :length length :crc file-crc}
+                          (header/look m))
+                  [(read-segment! m length "read the segment, first pass ")
+                   (read-segment! m length "read the segment, second pass")])
+        [m map-nanos] (report/timed (rsm/map! im {:prefault true}))
+        _ (say (report/text "mapped it with :prefault in %.1f ms" (/ map-nanos 1e6)))
+        prefaulted (try
+                     (read-segment! m length "read that, first pass        ")
+                     (finally
+                       (rsm/unmap! m)))]
+    (check! (report/text "the segment's bytes are the file's each time, CRC32C %08x" file-crc)
+            [file-crc file-crc file-crc] (conj touched prefaulted))))
 
 (defn- show-errors! [c im]
   (report/data

@@ -1,30 +1,31 @@
 (ns rsmapi.core
   "Remote Shared Memory: the public API.
 
-  One process exports a segment of memory and publishes it under a 32-bit id; others
-  connect to it, map a part of it and use it with plain loads and stores.
+  One process exports a segment of memory and publishes it under a 32-bit id. Others connect to
+  it, map a part of it, and use it with plain loads and stores.
 
     (require '[rsmapi.core :as rsm])
 
     (rsm/with-controller [c \"loopback\"]
       (rsm/with-exported-segment [ex c {:size 65536 :segment-id 0x600001
                                         :acl [{:node 0 :perm 0640}]}]
-        (rsm/with-imported-segment [im c {:node 0 :segment-id 0x600001 :perm :rdwr}]
+        (rsm/with-imported-segment [im c :node 0 :segment-id 0x600001 :perm :rdwr]
           (rsm/with-mapped-segment [m im {:offset 4096 :length 8192 :perm :read}]
             (rsm/get-long m 0)))))
 
   Controllers   get-controller release-controller! with-controller
                 controller-attr node-id page-size topology segment-id-range
+                capabilities
   Export        create! destroy! publish! unpublish! republish! rebind! export!
                 with-exported-segment  published? importers
   Import        connect! disconnect! with-imported-segment
                 connected? aborted?
-  Mapping       map! unmap! check-map with-mapped-segment mapped? mapping
-  Any segment   size segment-id address close!
+  Mapping       map! unmap! check-map with-mapped-segment mapped? mapping  pull! push!
+  Any segment   size segment-id address close!  memory-segment
   Own memory    allocate! free! with-local-memory
                 create-localmemory-handle! free-localmemory-handle!
-  Put and get   put! get! put8! get8 put16! get16 put32! get32 put64! get64
-                putv! getv! put-signal!  byte-order
+  Put and get   put! get! put8! get8 get8! put16! get16 get16! put32! get32 get32!
+                put64! get64 get64! putv! getv! put-signal!  byte-order
   Barriers      init-barrier! open-barrier! order-barrier! close-barrier!
                 destroy-barrier! with-barrier  barrier-mode set-barrier-mode!
   Signals       signal-post! signal-wait! signal-wait-pollfd! get-pollfd!
@@ -32,91 +33,63 @@
   Access        get-long put-long! and so on for byte, short, char, int, float and
                 double; -volatile, -acquire and -release! for ordered access;
                 compare-and-set-long! get-and-add-long! (and int, and with
-                -acquire! and -release!); get-bytes put-bytes! and so on for arrays;
-                get-buffer! put-buffer! fill! copy!; read-snapshot write-snapshot!
+                -acquire! and -release!; without those for import segments, too); get-bytes get-bytes! put-bytes! and so on for
+                arrays; get-buffer! put-buffer! fill! copy!; get-text put-text! for
+                strings; read-snapshot write-snapshot!
 
-  Sizes, lengths and offsets are in bytes. Permissions are :read, :write, :rdwr or the
-  RSMAPI's octal numbers 0400, 0200, 0600. Options are one map. Every failure is an
-  exception whose ex-data is described in rsmapi.error. Arguments of a wrong type are
-  found before anything else; then the checks run in the order of the manual.
+  Sizes, lengths and offsets are in bytes. Permissions are :read, :write, :rdwr or the RSMAPI's
+  octal numbers 0400, 0200, 0600. A function whose name ends in ! changes a handle, the memory,
+  or a target of the caller's.
 
-  Handles are java.lang.AutoCloseable, can be used from any thread, print without
-  touching the segment, and answer clojure.datafy/datafy."
-  (:require [clojure.core.protocols :as protocols]
-            [rsmapi.impl.access :as access]
-            [rsmapi.impl.args :as args]
-            [rsmapi.impl.transfer :as transfer])
-  (:import (java.io File)
-           (java.nio ByteBuffer ByteOrder)
-           (java.nio.file Path)
+  Options are the last arguments: a map, or keywords with their values, or both. So
+  (create! c {:size 65536}) is (create! c :size 65536). The with- macros take them in the same way.
+
+  Every failure is an exception whose ex-data is described in rsmapi.error. Types of arguments
+  are checked first; the other checks have the order of the manual.
+
+  Handles are java.lang.AutoCloseable, can be used from any thread, print without touching the
+  segment, and support clojure.datafy/datafy."
+  (:require [rsmapi.impl.args :as args :refer [untagged]]
+            [rsmapi.impl.data :as data]
+            [rsmapi.impl.scope :as scope])
+  (:import (java.nio ByteBuffer)
            (java.util.function Function)
-           (org.rsmapi Controller ControllerAttributes AccessEntry Barrier BarrierMode
-                       ExportSegment ImportSegment LocalMemory LocalMemoryHandle Mapping
-                       Permission PollFd PollFd$Ready RsmError RsmException ScatterGather Segment
-                       SegmentIdRange SegmentMemory Seqlock Topology Topology$ConnectionState
-                       Topology$LocalController Topology$RemoteController)
-           (org.rsmapi.clj Listener Move)))
+           (org.rsmapi ArrayType Barrier Barrier$Scope Controller ElementWidth ExportSegment ImportSegment LocalMemory
+                       LocalMemoryHandle Mapping PollFd RsmError RsmException SegmentIdRange
+                       SegmentMemory Seqlock)
+           (org.rsmapi.clj Atomic Bulk Coerce Listener Transfer)))
 
 (set! *warn-on-reflection* true)
 (set! *unchecked-math* :warn-on-boxed)
 
-;; ------------------------------------------------------------ with- macros
-
-(defn ^:no-doc close-after-failure
-  "Closes what a with- macro has opened after its body failed: the body's failure is the
-  one that is told, and a failure to close goes along as suppressed."
-  [^Throwable failure ^java.lang.AutoCloseable handle]
-  (try
-    (.close handle)
-    (catch Throwable t
-      (.addSuppressed failure t))))
-
-(defn- opened
-  "The form that binds sym (hinted with class) to the value of open for the body, and closes
-  it afterwards."
-  [macro sym class open body]
-  (when-not (simple-symbol? sym)
-    (throw (IllegalArgumentException. (str macro " binds one symbol, as in [x ...]"))))
-  (let [sym (if (:tag (meta sym)) sym (vary-meta sym assoc :tag class))]
-    `(let [~sym ~open
-           result# (try
-                     ~@body
-                     (catch Throwable t#
-                       (close-after-failure t# ~sym)
-                       (throw t#)))]
-       (.close ~(with-meta (symbol (name sym)) {:tag class}))
-       result#)))
-
 ;; ------------------------------------------------------------- controllers
 
 (defn get-controller
-  "The controller of this name: \"loopback\" (also for nil) for the local node, \"shm0\" to
-  \"shm31\" for 64 nodes on one machine. The same name gives the same controller and one
-  reference more; end each with release-controller!.
+  "Returns the controller of this name: \"loopback\" (also for nil) for the local node, \"shm0\" to
+  \"shm31\" for 64 nodes on one machine. The same name and node return the same controller, with
+  one more reference. Call release-controller! once for each.
 
   Options:
-    :node  the node to play, 0 to 63; shm controllers only. The default is what the
-           system property rsmapi.node or the environment variable RSMAPI_NODE says,
-           or 0
+    :node  the node of this process, 0 to 63; shm controllers only. The default is the system
+           property rsmapi.node, the environment variable RSMAPI_NODE, or 0
 
-  Errors, in order: :rsm/bad-conf (no such node), :rsm/ctlr-not-present (also: the system does
-  not have the effects that the library needs), :rsm/insufficient-resources,
-  :rsm/insufficient-mem. rsm_get_controller(3RSM)."
+  Errors, in order: :rsm/bad-conf (no such node), :rsm/ctlr-not-present (also: an effect of a
+  system call that the library needs is missing), :rsm/insufficient-resources,
+  :rsm/insufficient-mem.
+  rsm_get_controller(3RSM)."
   (^Controller [name] (get-controller name nil))
   (^Controller [name opts]
    (let [op "get-controller"
-         {:keys [node]} (args/options opts #{:node} op)]
-     (when-not (or (nil? name) (string? name))
-       (throw (args/failure RsmError/CTLR_NOT_PRESENT op :argument "name"
-                            :hint "a controller's name is a string")))
+         {:keys [node]} (args/options opts #{:node} op)
+         name (args/controller-name name op)]
      (if (nil? node)
-       (Controller/get ^String name)
-       (Controller/get ^String name
-                       (int (args/int32 (args/integer node nil RsmError/BAD_CONF [op "node"]) -1)))))))
+       (Controller/get name)
+       (Controller/get name (int (args/node node nil RsmError/BAD_CONF op))))))
+  (^Controller [name opts & more] (get-controller name (args/trailing opts more))))
 
 (defn release-controller!
-  "Drops one reference to a controller; the last one ends it. Segments that are still there
-  go on. Returns nil.
+  "Drops one reference to a controller. The last one ends the controller; its segments stay
+  usable. Returns nil.
 
   Errors: :rsm/bad-ctlr-hndl (not a controller, or no reference is left).
   rsm_release_controller(3RSM)."
@@ -124,15 +97,15 @@
   (.release (args/controller controller "release-controller")))
 
 (defmacro with-controller
-  "Evaluates body with sym bound to (get-controller name opts), and releases it afterwards.
+  "Evaluates body with sym bound to (get-controller name opts), then releases the controller.
 
     (with-controller [c \"loopback\"] ...)
-    (with-controller [c \"shm0\" {:node 3}] ...)"
-  [[sym name opts] & body]
-  (opened "with-controller" sym `Controller `(get-controller ~name ~opts) body))
+    (with-controller [c \"shm0\" :node 3] ...)"
+  [[sym name & opts] & body]
+  (scope/opened "with-controller" sym `Controller `(get-controller ~name ~@opts) body))
 
 (defn controller-attr
-  "What a controller can do, as a map with the RSMAPI's names:
+  "Returns the attributes of a controller, with the RSMAPI's names:
 
     :attr-direct-access-sizes  :attr-atomic-sizes   masks, bit values are bytes
     :attr-page-size            mask in KiB: bit n stands for 2^n KiB
@@ -141,168 +114,150 @@
     :attr-max-import-map-size :attr-tot-import-map-size            bytes
     :attr-max-import-segments                                      count
 
-  0 means no limit; loopback says 0 for all but the page size, as the original does. Beyond
-  the original, :page-size is this machine's page size in bytes.
+  0 means no limit; loopback has 0 for all but the page size, as the original. :page-size,
+  the machine's page size in bytes, is beyond the original.
 
   Errors: :rsm/bad-ctlr-hndl, :rsm/ctlr-not-present (released).
   rsm_get_controller_attr(3RSM)."
   [controller]
-  (let [^ControllerAttributes a (.attributes (args/controller controller "controller-attr"))]
-    {:attr-direct-access-sizes (long (.directAccessSizes a))
-     :attr-atomic-sizes (long (.atomicSizes a))
-     :attr-page-size (.pageSize a)
-     :attr-max-export-segment-size (.maxExportSegmentSize a)
-     :attr-tot-export-segment-size (.totalExportSegmentSize a)
-     :attr-max-export-segments (.maxExportSegments a)
-     :attr-max-import-map-size (.maxImportMapSize a)
-     :attr-tot-import-map-size (.totalImportMapSize a)
-     :attr-max-import-segments (.maxImportSegments a)
-     :page-size (Controller/pageSize)}))
+  (data/attributes (.attributes (args/controller controller "controller-attr"))))
+
+(defn capabilities
+  "Returns what can be done over a controller, or with an import segment (or its mapping):
+
+    {:memory :shared, :atomic-sizes [4 8], :access-control :enforced, :encrypted? false,
+     :via \"loopback\"}
+
+  :memory is :shared if a mapping is the exporter's memory, or :mirrored if it is a copy, which
+  barriers, pull! and push! bring up to date. :atomic-sizes are the widths in bytes of
+  compare-and-set and get-and-add on an import segment. :access-control is :enforced, or :advisory
+  if only importers that keep to the rules are held by access lists. :encrypted? says whether what
+  travels between machines is encrypted; it is false where nothing does. :via is the name of the way.
+
+  Errors: :rsm/bad-args-errors (neither of these), :rsm/ctlr-not-present (released).
+  Beyond the RSMAPI."
+  [x]
+  (data/capabilities
+   (cond
+     (instance? Controller x) (.capabilities ^Controller x)
+     (instance? ImportSegment x) (.capabilities ^ImportSegment x)
+     (instance? Mapping x) (.capabilities (.segment ^Mapping x))
+     :else (throw (args/failure RsmError/BAD_ARGS_ERRORS "capabilities" :argument "x" :value x
+                                :hint "give a controller or an import segment")))))
 
 (defn node-id
-  "The node that is played on a controller, 0 to 63.
+  "Returns this process's node on a controller, 0 to 63.
 
   Errors: :rsm/bad-ctlr-hndl."
   [controller]
   (long (.nodeId (args/controller controller "node-id"))))
 
 (defn page-size
-  "This machine's page size in bytes. Sizes of segments and offsets of mappings are
+  "Returns this machine's page size in bytes. Sizes of segments and offsets of mappings are
   multiples of it.
 
   Errors: :rsm/ctlr-not-present (native functions cannot be called)."
   []
   (Controller/pageSize))
 
-(defn- keyword-of [^Enum e]
-  (keyword (.replace (.toLowerCase (.name e) java.util.Locale/ROOT) "_" "-")))
-
 (defn topology
-  "What can be reached from here, as a map:
+  "Returns the controllers and nodes that can be reached:
 
     {:node 0
      :controllers [{:name \"shm0\" :hw-addr 0
                     :peers [{:node 3 :controller \"shm0\" :hw-addr 3 :state :active}]}]}
 
-  :node is the local node. A controller is there if somebody on this machine uses it (shm
-  controllers; loopback is not listed), its peers are the nodes that others play. :state is
-  :down, :up, :active or :going-down; only :active can be used.
+  :node is the local node. The list has each shm controller that is open on this machine, with
+  the nodes that other controllers have. loopback is not listed. :state is :down, :up, :active
+  or :going-down; only :active can be used.
 
-  Errors: :rsm/bad-conf (the configured node is none), :rsm/ctlr-not-present (native functions
-  cannot be called).
+  Errors: :rsm/bad-conf (the configured node is invalid), :rsm/ctlr-not-present (native
+  functions cannot be called).
   rsm_get_interconnect_topology(3RSM)."
   []
-  (let [^Topology t (Controller/topology)]
-    {:node (long (.nodeId t))
-     :controllers
-     (mapv (fn [^Topology$LocalController c]
-             {:name (.name c)
-              :hw-addr (.hardwareAddress c)
-              :peers (mapv (fn [^Topology$RemoteController r]
-                             {:node (long (.nodeId r))
-                              :controller (.controller r)
-                              :hw-addr (.hardwareAddress r)
-                              :state (keyword-of (.state r))})
-                           (.peers c))})
-           (.controllers t))}))
+  (data/topology (Controller/topology)))
 
 (defn segment-id-range
-  "The segment ids that are reserved for an application, a string: {:base 0x600000 :length 16},
-  the first id and how many.
+  "Returns the segment ids that are reserved for an application (a string), as
+  {:base 0x600000 :length 16}: the first id, and how many.
 
   Options:
-    :file  the configuration file; default what the system property rsmapi.segmentid or the
-           environment variable RSMAPI_SEGMENTID says, or /etc/rsm/rsm.segmentid. Its lines
-           are `reserved <application id> <base, hexadecimal> <length, decimal>`
+    :file  the configuration file. The default is the system property rsmapi.segmentid, the
+           environment variable RSMAPI_SEGMENTID, or /etc/rsm/rsm.segmentid. Its lines are
+           `reserved <application id> <base, hexadecimal> <length, decimal>`
 
   Errors, in order: :rsm/bad-addr (nil, not a string), :rsm/bad-conf (the file cannot be read,
-  is not a regular file, or is larger than a MiB, or a line up to the application's is
-  malformed), :rsm/bad-appid (no line for it).
+  is not a regular file, or is larger than 1 MiB, or a line up to the application's is
+  malformed), :rsm/bad-appid (no line for the application).
   rsm_get_segmentid_range(3RSM)."
   ([application-id] (segment-id-range application-id nil))
   ([application-id opts]
    (let [op "segment-id-range"
          {:keys [file]} (args/options opts #{:file} op)
-         text (fn ^String [x argument]
-                (if (string? x)
-                  x
-                  (throw (args/failure RsmError/BAD_ADDR op :argument argument :hint "give a string"))))
-         id (text application-id "application-id")
-         file (if (instance? File file) (str file) file)
-         ^SegmentIdRange r (if (nil? file)
-                             (SegmentIdRange/of ^String id)
-                             (SegmentIdRange/of ^String id ^Path (if (instance? Path file) file (args/path (text file "file") op))))]
-     {:base (.base r) :length (.length r)})))
+         id (args/text application-id op "application-id")]
+     (data/id-range (if (nil? file)
+                      (SegmentIdRange/of id)
+                      (SegmentIdRange/of id (args/file-path file op))))))
+  ([application-id opts & more] (segment-id-range application-id (args/trailing opts more))))
 
 ;; ------------------------------------------------------------------ export
 
-(def ^:private create-options
-  #{:size :address :buffer :allow-rebind :dont-wait :prefault :lock :huge-pages})
-
-(defn- create-flags [op {:keys [allow-rebind dont-wait prefault lock huge-pages]}]
-  (reduce (fn [^long flags [on argument bit]]
-            (if (args/flag on op argument) (bit-or flags (long bit)) flags))
-          0
-          [[allow-rebind "allow-rebind" ExportSegment/ALLOW_REBIND]
-           [dont-wait "dont-wait" ExportSegment/CREATE_SEG_DONTWAIT]
-           [prefault "prefault" ExportSegment/PREFAULT]
-           [lock "lock" ExportSegment/LOCK]
-           [huge-pages "huge-pages" ExportSegment/HUGE_PAGES]]))
-
 (defn create!
-  "Creates an export segment, which can then be published. Returns it.
+  "Creates an export segment and returns it. publish! makes it available to others.
 
   Options:
-    :size          in bytes, a multiple of the page size. Needed, except with :buffer. The
+    :size          in bytes, a multiple of the page size. Required, except with :buffer. The
                    memory is zero, and all of it is allocated now
-    :address       the caller's own memory instead, by address, a multiple of the page size:
-                   memory from allocate!, or any if the JVM was started with
-                   -Drsmapi.foreign-memory=allow. It keeps its content and its address, also
+    :round-up      true: round :size up to whole pages (huge ones with :huge-pages)
+    :address       exports the caller's memory at this address, a multiple of the page size:
+                   memory from allocate!, or any if the JVM has
+                   -Drsmapi.foreign-memory=allow. It keeps its content and address, also
                    after destroy!
-    :buffer        the caller's own memory instead: a direct java.nio.ByteBuffer, from its
-                   position to its limit. It must not belong to an arena that can be closed
-    :allow-rebind  true: the memory may be exchanged later (RSM_ALLOW_REBIND)
+    :buffer        exports the memory of a direct java.nio.ByteBuffer, from its position to its
+                   limit. It must not belong to an arena that can be closed
+    :allow-rebind  true: rebind! is allowed (RSM_ALLOW_REBIND)
     :dont-wait     true: fail rather than wait for resources (RSM_CREATE_SEG_DONTWAIT)
 
   Beyond the original:
-    :prefault      true: enter all pages into the page table now, so that no first access
-                   has to
-    :lock          true: keep the memory from being swapped out, for as long as it is shared
-    :huge-pages    true: huge pages; size and address have to be multiples of theirs, 2 MiB
-                   on x86-64
+    :prefault      true: enter all pages into the page table now
+    :lock          true: keep the memory from being swapped out while it is shared
+    :huge-pages    true: use huge pages; size and address are multiples of theirs, 2 MiB on
+                   x86-64
 
-  Errors, in order: :rsm/bad-ctlr-hndl, :rsm/ctlr-not-present (released), :rsm/bad-addr (nil
-  or unusable memory), :rsm/bad-length, :rsm/bad-mem-alignment, :rsm/bad-length (more than
-  the controller takes), :rsm/bad-mem-alignment (huge pages), :rsm/bad-addr (in use by
-  another segment or mapping, not mapped, a file mapped shared), :rsm/perm-denied (not
-  writable), :rsm/bad-addr (not known to be the caller's),
-  :rsm/insufficient-mem (also: it cannot be locked), :rsm/insufficient-resources (also: there
-  are no huge pages).
+  Errors, in order: :rsm/bad-ctlr-hndl, :rsm/ctlr-not-present (released), :rsm/bad-addr (nil or
+  unusable memory), :rsm/bad-length, :rsm/bad-mem-alignment, :rsm/bad-length (more than the
+  controller allows), :rsm/bad-mem-alignment (huge pages), :rsm/bad-addr (in use by another
+  segment or mapping, not mapped, a file that is mapped shared), :rsm/perm-denied (not
+  writable), :rsm/bad-addr (not known to be the caller's), :rsm/insufficient-mem (also: it
+  cannot be locked), :rsm/insufficient-resources (also: there are no huge pages).
   rsm_memseg_export_create(3RSM)."
-  ^ExportSegment [controller opts]
-  (let [op "export-create"
-        c (args/controller controller op)
-        {:keys [size address buffer] :as opts}
-        (-> (args/options opts create-options op)
-            (args/exclusive [:address :buffer] op)
-            (args/exclusive [:size :buffer] op))
-        flags (int (create-flags op opts))
-        bytes #(args/integer size nil RsmError/BAD_LENGTH [op "size"])]
-    (cond
-      (some? buffer) (.exportCreate c (args/buffer buffer op) flags)
-      (contains? opts :address) (.exportCreate c
-                                               (args/integer address nil RsmError/BAD_ADDR [op "address"])
-                                               (long (bytes))
-                                               flags)
-      :else (.exportCreate c (long (bytes)) flags))))
+  (^ExportSegment [controller] (create! controller nil))
+  (^ExportSegment [controller opts]
+   (let [op "export-create"
+         c (args/controller controller op)
+         {:keys [size address buffer] :as opts}
+         (-> (args/options opts args/create-options op)
+             (args/exclusive [:address :buffer] op)
+             (args/exclusive [:size :buffer] op)
+             (args/exclusive [:round-up :buffer] op))
+         flags (int (args/create-flags op opts))
+         bytes #(args/rounded (args/integer size nil RsmError/BAD_LENGTH [op "size"]) op opts)]
+     (cond
+       (some? buffer) (.exportCreate c (args/buffer buffer op) flags)
+       (contains? opts :address) (.exportCreate c
+                                                (args/integer address nil RsmError/BAD_ADDR [op "address"])
+                                                (long (bytes))
+                                                flags)
+       :else (.exportCreate c (long (bytes)) flags))))
+  (^ExportSegment [controller opts & more] (create! controller (args/trailing opts more))))
 
 (defn destroy!
-  "Destroys an export segment, unpublishing it first if it is published. Returns nil.
-  Memory of the caller's own keeps its address and content.
+  "Destroys an export segment; unpublishes it first if it is published. The caller's own memory
+  keeps its address and content. Returns nil.
 
   Errors, in order: :rsm/bad-seg-hndl (not an export segment, or destroyed already),
-  :rsm/pollfd-in-use, :rsm/insufficient-mem (there was none to move the caller's own content
-  to; call again).
+  :rsm/pollfd-in-use, :rsm/insufficient-mem (there is no memory to copy the caller's own
+  content to; call again).
   rsm_memseg_export_destroy(3RSM)."
   [segment]
   (.destroy (args/export-segment segment "export-destroy")))
@@ -311,12 +266,13 @@
   "Publishes an export segment and returns its segment id.
 
   Options:
-    :segment-id  0x400000 to 0x7fffffff (applications use 0x600000 and above); 0, the
-                 default, has one assigned
-    :acl         who may connect: a vector of {:node n :perm 0640}, the three octal digits
-                 being for owner, group and others, each 4 (read) plus 2 (write). Nil or
-                 empty, the default: every node, with what the umask at create! leaves.
+    :segment-id  0x400000 to 0x7fffffff (applications use 0x600000 and above); with 0, the
+                 default, the library assigns an id
+    :acl         the access list, a vector of {:node n :perm 0640}. The three octal digits are
+                 for owner, group and others, each 4 (read) plus 2 (write). With nil or an
+                 empty list, the default, every node has 0666 less the umask at create!.
                  loopback takes one entry, for the local node; shm controllers take 64
+    :layout      a layout of rsmapi.layout, or its form, which importers get (beyond the original)
 
   Errors, in order: :rsm/bad-seg-hndl, :rsm/seg-already-published, :rsm/bad-segid (not 32
   bits), :rsm/reserved-segid, :rsm/bad-acl, :rsm/segid-in-use, :rsm/insufficient-mem,
@@ -326,14 +282,17 @@
   ([segment opts]
    (let [op "export-publish"
          ex (args/export-segment segment op)
-         {:keys [segment-id acl]} (args/options opts #{:segment-id :acl} op)]
+         {:keys [segment-id acl layout]} (args/options opts #{:segment-id :acl :layout} op)
+         layout (args/layout-text layout op)]
      (.publish ex
                (args/integer segment-id 0 RsmError/BAD_SEGID [op "segment-id"])
-               (args/acl acl op)))))
+               (args/acl acl op)
+               layout)))
+  ([segment opts & more] (publish! segment (args/trailing opts more))))
 
 (defn unpublish!
-  "Ends a segment's publication. When this returns, no importer sees the memory any more or
-  can change it. The content stays, and the segment can be published again. Returns nil.
+  "Ends a segment's publication. When this returns, no importer can read or change the memory
+  any more. The content stays, and the segment can be published again. Returns nil.
 
   Errors, in order: :rsm/bad-seg-hndl, :rsm/seg-not-published, :rsm/insufficient-mem (call
   again).
@@ -342,100 +301,93 @@
   (.unpublish (args/export-segment segment "export-unpublish")))
 
 (defn republish!
-  "Changes a published segment's access list for later connects; who is connected keeps what
-  they have. Returns nil.
+  "Changes the access list of a published segment for later connects. Existing connections
+  keep their permission. Returns nil.
 
   Options:
     :acl  as in publish!
 
   Errors, in order: :rsm/bad-seg-hndl, :rsm/seg-not-published, :rsm/bad-acl.
   rsm_memseg_export_republish(3RSM)."
-  [segment opts]
-  (let [op "export-republish"
-        ex (args/export-segment segment op)
-        {:keys [acl]} (args/options opts #{:acl} op)]
-    (.republish ex (args/acl acl op))))
-
-(defn- address-in
-  "The address of a place in local memory from which there are as many bytes. Where they are not
-  all in it, it is one that no memory has, for the core to refuse in its turn: what lies
-  behind may be other memory of the caller's."
-  ^long [memory at ^long bytes op]
-  (let [m (args/local-memory memory op "memory")
-        at (args/integer at 0 RsmError/BAD_ADDR [op "at"])
-        page (Controller/pageSize)
-        whole (* page (quot (+ (.size m) (dec page)) page))]
-    (if (<= 0 at (- whole bytes))
-      (+ (.address m) at)
-      -1)))
+  ([segment] (republish! segment nil))
+  ([segment opts]
+   (let [op "export-republish"
+         ex (args/export-segment segment op)
+         {:keys [acl]} (args/options opts #{:acl} op)]
+     (.republish ex (args/acl acl op))))
+  ([segment opts & more] (republish! segment (args/trailing opts more))))
 
 (defn rebind!
-  "Takes other memory of the caller's, with what it contains, in the place of a segment's
-  present memory. Importers stay connected and mapped, and see the new content at the same
-  address; while the call runs, what they see is undefined. Memory of the caller's own that
-  is given up keeps its address and content. Returns nil.
+  "Replaces the memory of a segment by other memory of the caller's, with its content.
+  Importers stay connected and mapped, and see the new content at the same addresses; during
+  the call they see a mixture. The old memory keeps its address and content if it is the
+  caller's own. Returns nil.
 
   Options, one of
-    :memory   memory from allocate!; with :at, where in it, in bytes, default 0
+    :memory   memory from allocate!; with :at, the offset in it in bytes, default 0
     :address  such memory by its address; with :length, in bytes
     :buffer   a direct java.nio.ByteBuffer, from its position to its limit, as in create!
 
-  The length has to be the segment's. Access to the segment through this library waits
-  meanwhile; nobody may write to the new memory otherwise.
+  The length must be the segment's. Access to the segment through this library waits during the
+  call; do not write to the new memory in another way.
 
   Errors, in order: :rsm/bad-seg-hndl, :rsm/bad-addr (nil), :rsm/rebind-not-allowed (not
-  created with :allow-rebind), :rsm/bad-length, :rsm/bad-addr (not at a page, in use by
-  another segment or mapping, not mapped, a file mapped shared), :rsm/perm-denied (not
+  created with :allow-rebind), :rsm/bad-length, :rsm/bad-addr (not at a page, in use by another
+  segment or mapping, not mapped, a file that is mapped shared), :rsm/perm-denied (not
   writable), :rsm/bad-addr (not known to be the caller's), :rsm/rebind-not-allowed (published,
   and another segment is exported over the present memory), :rsm/insufficient-mem,
-  :rsm/insufficient-resources. The present memory once more is no error, and nothing is done.
+  :rsm/insufficient-resources. The present memory is accepted, and nothing is done.
   rsm_memseg_export_rebind(3RSM)."
-  [segment opts]
-  (let [op "export-rebind"
-        ex (args/export-segment segment op)
-        {:keys [memory at address length buffer]}
-        (-> (args/options opts #{:memory :at :address :length :buffer} op)
-            (args/exclusive [:memory :address :buffer] op)
-            (args/exclusive [:at :address :buffer] op)
-            (args/exclusive [:length :buffer] op))
-        size (.size ex)]
-    (cond
-      (some? buffer) (.rebind ex (args/buffer buffer op))
-      (some? memory) (let [length (args/integer length size RsmError/BAD_LENGTH [op "length"])]
-                       (.rebind ex (address-in memory at size op) length))
-      :else (.rebind ex
-                     (args/integer address 0 RsmError/BAD_ADDR [op "address"])
-                     (args/integer length size RsmError/BAD_LENGTH [op "length"])))))
+  ([segment] (rebind! segment nil))
+  ([segment opts]
+   (let [op "export-rebind"
+         ex (args/export-segment segment op)
+         {:keys [memory at address length buffer]}
+         (-> (args/options opts #{:memory :at :address :length :buffer} op)
+             (args/exclusive [:memory :address :buffer] op)
+             (args/exclusive [:at :address :buffer] op)
+             (args/exclusive [:length :buffer] op))
+         size (.size ex)]
+     (cond
+       (some? buffer) (.rebind ex (args/buffer buffer op))
+       (some? memory) (let [length (args/integer length size RsmError/BAD_LENGTH [op "length"])]
+                        (.rebind ex (args/address-in memory at size op) length))
+       :else (.rebind ex
+                      (args/integer address 0 RsmError/BAD_ADDR [op "address"])
+                      (args/integer length size RsmError/BAD_LENGTH [op "length"])))))
+  ([segment opts & more] (rebind! segment (args/trailing opts more))))
 
 (defn export!
-  "create! and publish! in one: returns the published segment. Options are those of both.
-  If publishing fails, nothing is left; the errors are those of both."
-  ^ExportSegment [controller opts]
-  (let [opts (args/options opts (conj create-options :segment-id :acl) "export-create")
-        ex (create! controller (dissoc opts :segment-id :acl))]
-    (try
-      (publish! ex (select-keys opts [:segment-id :acl]))
-      ex
-      (catch Throwable t
-        (close-after-failure t ex)
-        (throw t)))))
+  "create! and publish! in one call: returns the published segment. Options and errors are those
+  of both. If publishing fails, the segment is destroyed."
+  (^ExportSegment [controller] (export! controller nil))
+  (^ExportSegment [controller opts]
+   (let [opts (args/options opts (conj args/create-options :segment-id :acl :layout) "export-create")
+         ex (create! controller (dissoc opts :segment-id :acl :layout))]
+     (try
+       (publish! ex (select-keys opts [:segment-id :acl :layout]))
+       ex
+       (catch Throwable t
+         (scope/close-after-failure t ex)
+         (throw t)))))
+  (^ExportSegment [controller opts & more] (export! controller (args/trailing opts more))))
 
 (defmacro with-exported-segment
-  "Creates and publishes a segment, evaluates body with sym bound to it, and destroys it
-  afterwards. Options are those of create! and publish!.
+  "Creates and publishes a segment, evaluates body with sym bound to it, and destroys it.
+  Options are those of create! and publish!.
 
-    (with-exported-segment [ex c {:size 65536 :segment-id 0x600001}] ...)"
-  [[sym controller opts] & body]
-  (opened "with-exported-segment" sym `ExportSegment `(export! ~controller ~opts) body))
+    (with-exported-segment [ex c :size 65536 :segment-id 0x600001] ...)"
+  [[sym controller & opts] & body]
+  (scope/opened "with-exported-segment" sym `ExportSegment `(export! ~controller ~@opts) body))
 
 (defn published?
-  "Whether an export segment is published. While another thread publishes or unpublishes it, this
-  waits for how that ends."
+  "Whether an export segment is published. Waits while another thread publishes or unpublishes
+  it."
   [segment]
   (.isPublished (args/export-segment segment "published?")))
 
 (defn importers
-  "How many importers are connected to an export segment now."
+  "Returns how many importers are connected to an export segment."
   [segment]
   (long (.importers (args/export-segment segment "importers"))))
 
@@ -445,41 +397,52 @@
   "Connects to a published segment and returns the import segment.
 
   Options:
-    :segment-id  needed
+    :segment-id  required
     :node        the exporting node; default: the controller's own
-    :perm        :read, :write or :rdwr; default :rdwr. :none (0) is legal too: whoever
-                 could have one of the others gets it, and nothing can be mapped with it
+    :perm        :read, :write or :rdwr; default :rdwr. :none (0) is legal for importers that
+                 could have another one; such a connection cannot be mapped
     :timeout-ms  how long to wait for the exporter's answer, which takes microseconds unless
-                 it is stopped; default 5000
-    :barrier     whether to initialise a barrier at once, so that put! and get! work as they
-                 are; default true. The original does not
+                 the exporter is stopped; default 5000
+    :barrier     whether to initialise a barrier, which put! and get! need; default true. The
+                 original does not
+    :layout      a layout of rsmapi.layout, or its form, that the segment must be published with
+                 (beyond the original)
 
   Errors, in order: :rsm/bad-ctlr-hndl, :rsm/ctlr-not-present (released), :rsm/perm-denied
   (not a permission), :rsm/bad-segid (not 32 bits), :rsm/bad-args-errors (a negative
   timeout), :rsm/ctlr-not-present (another node over loopback),
   :rsm/remote-node-unreachable, :rsm/insufficient-resources, :rsm/seg-not-published,
   :rsm/bad-driver-version, :rsm/seg-not-published-to-node, :rsm/perm-denied (not granted),
-  :rsm/insufficient-resources (the exporter's, or this user has its share of its importers),
-  :rsm/conn-aborted (the exporter broke off or breaks the protocol), :rsm/timeout,
-  :rsm/interrupted.
+  :rsm/insufficient-resources (the exporter's, or its limit of importers is reached),
+  :rsm/conn-aborted (the exporter closed the connection or broke the protocol),
+  :rsm/timeout, :rsm/interrupted, :rsm/bad-args-errors (the exporter's layout is another, or there is
+  none: :rsm/layout, :rsm/exporter-layout and :rsm/difference have the details).
   rsm_memseg_import_connect(3RSM)."
-  ^ImportSegment [controller opts]
-  (let [op "import-connect"
-        c (args/controller controller op)
-        {:keys [node segment-id perm timeout-ms barrier]}
-        (args/options opts #{:node :segment-id :perm :timeout-ms :barrier} op)
-        barrier? (or (nil? barrier) (args/flag barrier op "barrier"))
-        im (.importConnect c
-                           (int (args/int32 (args/integer node (.nodeId c) RsmError/REMOTE_NODE_UNREACHABLE [op "node"]) -1))
-                           (args/integer segment-id nil RsmError/BAD_SEGID [op "segment-id"])
-                           (int (args/perm perm 0600 RsmError/PERM_DENIED op))
-                           (args/duration timeout-ms 5000 op))]
-    (when barrier?
-      (.initBarrier im))
-    im))
+  (^ImportSegment [controller] (connect! controller nil))
+  (^ImportSegment [controller opts]
+   (let [op "import-connect"
+         c (args/controller controller op)
+         {:keys [node segment-id perm timeout-ms barrier layout]}
+         (args/options opts #{:node :segment-id :perm :timeout-ms :barrier :layout} op)
+         layout (args/layout-text layout op)
+         barrier? (or (nil? barrier) (args/flag barrier op "barrier"))
+         im (.importConnect c
+                            (int (args/node node (.nodeId c) RsmError/REMOTE_NODE_UNREACHABLE op))
+                            (args/integer segment-id nil RsmError/BAD_SEGID [op "segment-id"])
+                            (int (args/perm perm 0600 RsmError/PERM_DENIED op))
+                            (args/duration timeout-ms 5000 op))]
+     (try
+       (args/demand-layout layout (.layout im) op)
+       (when barrier?
+         (.initBarrier im))
+       im
+       (catch Throwable t
+         (scope/close-after-failure t im)
+         (throw t)))))
+  (^ImportSegment [controller opts & more] (connect! controller (args/trailing opts more))))
 
 (defn disconnect!
-  "Ends a connection, and the mapping that put! or get! may have made. Returns nil.
+  "Ends a connection, with the mapping that put! or get! may have made. Returns nil.
 
   Errors, in order: :rsm/bad-seg-hndl (not an import segment, or disconnected already),
   :rsm/seg-still-mapped (by map!), :rsm/pollfd-in-use.
@@ -488,12 +451,12 @@
   (.disconnect (args/import-segment segment "import-disconnect")))
 
 (defmacro with-imported-segment
-  "Connects to a segment, evaluates body with sym bound to the import segment, and
-  afterwards unmaps what is mapped and disconnects. Options are those of connect!.
+  "Connects to a segment, evaluates body with sym bound to the import segment, then unmaps and
+  disconnects. Options are those of connect!.
 
-    (with-imported-segment [im c {:segment-id 0x600001 :perm :read}] ...)"
-  [[sym controller opts] & body]
-  (opened "with-imported-segment" sym `ImportSegment `(connect! ~controller ~opts) body))
+    (with-imported-segment [im c :segment-id 0x600001 :perm :read] ...)"
+  [[sym controller & opts] & body]
+  (scope/opened "with-imported-segment" sym `ImportSegment `(connect! ~controller ~@opts) body))
 
 (defn connected?
   "Whether an import segment has not been disconnected."
@@ -501,67 +464,59 @@
   (.isConnected (args/import-segment segment "connected?")))
 
 (defn aborted?
-  "Whether the exporter has revoked an import segment or is gone: the newest information
-  there is, and nobody is asked for it."
+  "Whether the exporter has revoked an import segment or is gone. Uses the newest information
+  in shared memory; sends no message."
   [segment]
   (.isAborted (args/import-segment segment "aborted?")))
 
 ;; ----------------------------------------------------------------- mapping
 
-(def ^:private map-options #{:offset :length :perm :attr :address :over :at})
-
-(defn- map-request
-  "The arguments of ImportSegment.map from the options of map!."
-  [^ImportSegment im opts]
-  (let [op "import-map"
-        {:keys [offset length perm attr address over at]} (args/options opts map-options op)
-        offset (args/integer offset 0 RsmError/BAD_OFFSET [op "offset"])
-        _ (when (and (some? over) (or (some? attr) (some? address)))
-            (throw (args/failure RsmError/BAD_ARGS_ERRORS op :argument "over"
-                                 :hint ":over says where to map; :attr and :address do not go with it")))
-        rest-of-it (if (<= 0 offset (.size im)) (- (.size im) offset) (.size im))]
-    {:offset offset
-     :length (args/integer length rest-of-it RsmError/BAD_LENGTH [op "length"])
-     :perm (args/perm perm (.bits (.permission im)) RsmError/BAD_PERMS op)
-     :attr (args/attr attr op)
-     :address (args/integer address 0 RsmError/BAD_ADDR [op "address"])
-     :over (when (some? over) (args/local-memory over op "over"))
-     :at (args/integer at 0 RsmError/BAD_ADDR [op "at"])}))
-
 (defn map!
-  "Maps a part of an import segment and returns the mapping, which the access functions
-  read and write at offsets from its start.
+  "Maps a part of an import segment and returns the mapping. Access functions read and write it
+  at offsets from its start.
 
   Options:
     :offset   in bytes, a multiple of the page size; default 0
-    :length   in bytes, need not be a multiple of the page size; default: the rest
-    :perm     :read, :write or :rdwr, at most what the connection has; default: all of that.
-              The kernel enforces :read; :write is enforced by this library
+    :length   in bytes, any; default: the rest of the segment
+    :perm     :read, :write or :rdwr, at most the permission of the connection; default: that
+              one. The kernel enforces :read, this library :write
     :attr     :none, or :fixed to map exactly at :address (RSM_MAP_FIXED); default :none
-    :address  with :fixed, where to map: a multiple of the page size; nothing may be mapped
-              there. Otherwise a hint
-    :over     memory from allocate!, to map in its place, instead of :attr and :address; then
-    :at       says where in it, in bytes, a multiple of the page size; default 0
+    :address  with :fixed, the address, a multiple of the page size where nothing is mapped;
+              otherwise a hint
+    :over     memory from allocate! over which to map; excludes :attr and :address. The
+              permission of the mapping also holds for access through that memory
+    :at       with :over, the offset in it in bytes, a multiple of the page size; default 0
+    :prefault whether to enter all pages into the page table, so that no first access has to;
+              default false
+    :lock     whether to keep the memory from being swapped out while it is mapped (mlock);
+              default false
+    :huge-pages  whether the memory has to be in huge pages here too. The exporter has created
+              it with :huge-pages; offset, length, and an address that is given, are multiples
+              of their size; default false
+
+  If the memory cannot be made like that, nothing is mapped.
 
   Errors, in order: :rsm/bad-seg-hndl, :rsm/seg-already-mapped, :rsm/bad-perms (not a
   permission), :rsm/bad-length (0), :rsm/bad-offset (negative), :rsm/bad-length (negative, or
-  past the end), :rsm/bad-mem-alignment (offset, then address), :rsm/conn-aborted,
-  :rsm/bad-perms (more than the connection has), :rsm/bad-length (the address cannot be
-  used; :rsm/occupied-by says what is there), :rsm/insufficient-resources, :rsm/insufficient-mem (all
-  memory is locked, and so much may not be), :rsm/map-failed.
+  past the end), :rsm/bad-mem-alignment (offset, then address, then for huge pages),
+  :rsm/conn-aborted, :rsm/bad-perms (more than the connection has; where memory is mirrored, see
+  capabilities, also if the connection may not read), :rsm/bad-length (the address cannot be
+  used; :rsm/occupied-by says what is there), :rsm/insufficient-resources (also: the exporter's
+  memory is not in huge pages), :rsm/insufficient-mem (so much may not be locked),
+  :rsm/map-failed (where memory is mirrored, also if the exporter does not answer).
   rsm_memseg_import_map(3RSM)."
   (^Mapping [segment] (map! segment nil))
   (^Mapping [segment opts]
    (let [im (args/import-segment segment "import-map")
-         {:keys [offset length perm attr address over at]} (map-request im opts)]
+         {:keys [offset length perm attr address ^LocalMemory over at flags]} (args/map-request im opts)]
      (if over
-       (.mapOver im over (long at) (int perm) (long offset) (long length))
-       (.map im (long address) (int attr) (int perm) (long offset) (long length))))))
+       (.mapOver im over (long at) (int perm) (long offset) (long length) (int flags))
+       (.map im (long address) (int attr) (int perm) (long offset) (long length) (int flags)))))
+  (^Mapping [segment opts & more] (map! segment (args/trailing opts more))))
 
 (defn check-map
-  "What map! would throw for these options now, as a value: the error's data, or nil if the
-  request is good. Nothing is mapped, and the kernel is not asked, so a fixed address may
-  still turn out to be taken.
+  "Returns the error that map! would throw for these options now, as data, or nil. Maps nothing
+  and does not ask the kernel, so a fixed address may still turn out to be taken.
 
     (check-map im {:offset 100 :length 10})
     ;=> {:rsm/error :rsm/bad-mem-alignment, :rsm/code 17, :rsm/op :import-map, ...}"
@@ -569,17 +524,18 @@
   ([segment opts]
    (try
      (let [im (args/import-segment segment "import-map")
-           {:keys [offset length perm attr address ^LocalMemory over at]} (map-request im opts)]
+           {:keys [offset length perm attr address ^LocalMemory over at flags]} (args/map-request im opts)]
        (some-> (if over
-                 (.checkMapOver im over (long at) (int perm) (long offset) (long length))
-                 (.checkMap im (long address) (int attr) (int perm) (long offset) (long length)))
+                 (.checkMapOver im over (long at) (int perm) (long offset) (long length) (int flags))
+                 (.checkMap im (long address) (int attr) (int perm) (long offset) (long length) (int flags)))
                ex-data))
      (catch RsmException e
-       (ex-data e)))))
+       (ex-data e))))
+  ([segment opts & more] (check-map segment (args/trailing opts more))))
 
 (defn unmap!
-  "Unmaps the mapping of an import segment, given either. Who is using it at this moment reads
-  zeros and writes to nobody, and then gets :rsm/seg-not-mapped. Returns nil.
+  "Unmaps a mapping, given the mapping or its import segment. A thread that is using it reads
+  zeros, or writes to no memory of the segment, and then gets :rsm/seg-not-mapped. Returns nil.
 
   Errors, in order: :rsm/bad-seg-hndl, :rsm/seg-not-mapped.
   rsm_memseg_import_unmap(3RSM)."
@@ -590,16 +546,72 @@
     (.unmap (args/import-segment segment "import-unmap"))))
 
 (defmacro with-mapped-segment
-  "Maps a part of an import segment, evaluates body with sym bound to the mapping, and
-  unmaps it afterwards. Options are those of map!; they can be left out.
+  "Maps a part of an import segment, evaluates body with sym bound to the mapping, and unmaps
+  it. Options are those of map!; they can be left out.
 
     (with-mapped-segment [m im {:offset 4096 :length 8192 :perm :read}]
       (get-long m 0))"
-  [[sym segment opts] & body]
-  (opened "with-mapped-segment" sym `Mapping `(map! ~segment ~opts) body))
+  [[sym segment & opts] & body]
+  (scope/opened "with-mapped-segment" sym `Mapping `(map! ~segment ~@opts) body))
+
+(defn- mapping-of ^Mapping [x op]
+  (if (instance? Mapping x)
+    x
+    (throw (args/failure RsmError/BAD_SEG_HNDL op :argument "mapping" :mapping x
+                         :hint "give a mapping, from map!"))))
+
+(defn- part
+  "Offset and length of a part of a mapping, from options."
+  [^Mapping m opts op]
+  (let [{:keys [offset length]} (args/options opts #{:offset :length} op)
+        offset (args/integer offset 0 RsmError/BAD_OFFSET [op "offset"])]
+    [offset (args/integer length (if (<= 0 (long offset) (.size m)) (- (.size m) (long offset)) 0)
+                          RsmError/BAD_LENGTH [op "length"])]))
+
+(defn pull!
+  "Brings what the exporter has into a mapping that is a copy (see capabilities): when this
+  returns, reading gives what was there at the time of the call, or later. What this process has
+  written and not sent yet stays. open-barrier! does this for the whole mapping. Where the memory is
+  shared, this is a fence. Returns nil.
+
+  Options:
+    :offset  in the mapping, in bytes; default 0. Whole words of 8 bytes are brought in
+    :length  in bytes; default: the rest of the mapping
+
+  Errors, in order: :rsm/bad-seg-hndl (no mapping), :rsm/bad-args-errors (options), :rsm/seg-not-mapped,
+  :rsm/bad-length, :rsm/bad-offset, :rsm/conn-aborted, :rsm/barrier-failure (no answer: a part may
+  have been brought in).
+  Beyond the RSMAPI."
+  ([mapping] (pull! mapping nil))
+  ([mapping opts]
+   (let [m (mapping-of mapping "pull")
+         [offset length] (part m opts "pull")]
+     (.pull m (long offset) (long length))))
+  ([mapping opts & more] (pull! mapping (args/trailing opts more))))
+
+(defn push!
+  "Sends what this process has changed in a mapping that is a copy (see capabilities), and waits
+  until it has arrived. close-barrier! does this for the whole mapping. Where the memory is shared,
+  this is a fence. Returns nil.
+
+  Options:
+    :offset  in the mapping, in bytes; default 0. Words of 8 bytes, at multiples of 8, are sent if
+             one of their bytes has changed
+    :length  in bytes; default: the rest of the mapping
+
+  Errors, in order: :rsm/bad-seg-hndl (no mapping), :rsm/bad-args-errors (options), :rsm/seg-not-mapped,
+  :rsm/perm-denied (mapped for reading), :rsm/bad-length, :rsm/bad-offset, :rsm/conn-aborted,
+  :rsm/barrier-failure (nobody knows whether it has arrived; the next push! sends it again).
+  Beyond the RSMAPI."
+  ([mapping] (push! mapping nil))
+  ([mapping opts]
+   (let [m (mapping-of mapping "push")
+         [offset length] (part m opts "push")]
+     (.push m (long offset) (long length))))
+  ([mapping opts & more] (push! mapping (args/trailing opts more))))
 
 (defn mapping
-  "The current mapping of an import segment, made by map! or by put! and get!, or nil."
+  "Returns the mapping of an import segment, made by map! or by put! and get!, or nil."
   [segment]
   (.mapping (args/import-segment segment "mapping")))
 
@@ -613,82 +625,87 @@
 ;; ------------------------------------------------------------- own memory
 
 (defn allocate!
-  "Page-aligned memory of this process alone, of zeros: to export by its address, or to map
-  over. Ends with free!.
+  "Allocates private, page-aligned memory of zeros: to export by its address, or to map over.
+  free! ends it. bytes is any number from 1 on; the memory takes up whole pages.
+
+  Options:
+    :round-up  true: the size of the memory is that of its pages
 
   Errors, in order: :rsm/bad-length, :rsm/ctlr-not-present (native functions cannot be
   called), :rsm/insufficient-mem, :rsm/insufficient-resources."
-  ^LocalMemory [bytes]
-  (LocalMemory/allocate (args/integer bytes nil RsmError/BAD_LENGTH ["allocate" "length"])))
+  (^LocalMemory [bytes]
+   (LocalMemory/allocate (args/integer bytes nil RsmError/BAD_LENGTH ["allocate" "length"])))
+  (^LocalMemory [bytes opts]
+   (let [op "allocate"
+         length (args/integer bytes nil RsmError/BAD_LENGTH [op "length"])
+         opts (args/options opts #{:round-up} op)]
+     (LocalMemory/allocate (args/rounded length op opts))))
+  (^LocalMemory [bytes opts & more] (allocate! bytes (args/trailing opts more))))
 
 (defn free!
-  "Ends memory from allocate!. What is exported or mapped in it goes on until that ends.
-  Returns nil, also if it has been done before.
+  "Frees memory from allocate!. Segments and mappings in it stay until they are closed. Returns
+  nil; a second call does nothing.
 
   Errors: :rsm/bad-addr (not such memory)."
   [memory]
   (.close (args/local-memory memory "free" "memory")))
 
 (defmacro with-local-memory
-  "Evaluates body with sym bound to (allocate! bytes), and frees it afterwards."
-  [[sym bytes] & body]
-  (opened "with-local-memory" sym `LocalMemory `(allocate! ~bytes) body))
+  "Evaluates body with sym bound to (allocate! bytes), then frees the memory. Options are those of
+  allocate!."
+  [[sym bytes & opts] & body]
+  (scope/opened "with-local-memory" sym `LocalMemory `(allocate! ~bytes ~@opts) body))
 
 ;; ------------------------------------------------------------- put and get
 
 (defn put!
   "Writes bytes to an import segment, at offset in bytes from the start of the segment, and
   returns nil. The source is a byte array, a java.nio.ByteBuffer (from its position to its
-  limit, where the position is then) or memory: local memory, an export segment, a mapping.
-  index and count say which bytes of an array or a memory; without them it is all. The source
-  may overlap the target.
+  limit; moves the position there) or a memory (local memory, an export segment, a mapping).
+  index and count select bytes of an array or a memory. The source may overlap the target.
 
-  A segment that is not mapped gets mapped, as a whole and with the connection's permission,
-  until unmap! or disconnect!; of one that map! has mapped, only the mapped part can be
-  reached.
+  A segment that is not mapped is mapped as a whole, with the permission of the connection,
+  until unmap! or disconnect!. If map! has mapped it, only the mapped part can be reached. Where
+  memory is mirrored (see capabilities), nothing is mapped, and data goes past a mapping.
 
-  When it returns, in the barrier mode :implicit, the data is in the exporter's memory. In
-  the mode :explicit, close-barrier! tells.
+  In the barrier mode :implicit, the data is in the exporter's memory when this returns. In
+  the mode :explicit, close-barrier! reports a loss.
 
   Errors, in order: :rsm/bad-seg-hndl, :rsm/bad-addr (not usable as source),
-  :rsm/bad-mem-alignment (in put16! and the like: the address of local memory, then the
-  offset), :rsm/conn-aborted (not mapped), :rsm/insufficient-resources, :rsm/bad-length,
+  :rsm/bad-mem-alignment (in put16! and the like: the address of a memory, then the offset),
+  :rsm/conn-aborted (not mapped), :rsm/insufficient-resources, :rsm/bad-length,
   :rsm/map-failed (it cannot be mapped), :rsm/perm-denied, :rsm/bad-offset (not wholly inside
   the segment or its mapped part), :rsm/bad-length (not wholly inside the source),
-  :rsm/barrier-uninitialized, :rsm/conn-aborted; then those of the state of a memory that is
-  the source.
+  :rsm/barrier-uninitialized, :rsm/conn-aborted; then those of the state of a source memory. Where
+  memory is mirrored, also :rsm/barrier-open-failed (the exporter does not answer, nothing was
+  moved) and :rsm/barrier-failure (no answer: nobody knows whether it was moved).
   rsm_memseg_import_put(3RSM)."
-  ([segment offset source] (Move/put segment offset source nil nil))
+  ([segment offset source] (Transfer/put ElementWidth/BYTES segment offset source nil nil))
   ([segment offset source index count]
-   (Move/put segment offset source (args/given index) (args/given count))))
+   (Transfer/put ElementWidth/BYTES segment offset source (args/given index) (args/given count))))
 
 (defn get!
-  "Reads bytes of an import segment from offset on, in bytes from the start of the segment,
-  into the target, and returns that: a byte array, a java.nio.ByteBuffer (from its position
-  to its limit, where the position is then) or memory. index and count say which bytes of an
-  array or a memory; without them it is all.
+  "Reads bytes of an import segment from offset on, in bytes from the start of the segment, into
+  the target, and returns the target: a byte array, a java.nio.ByteBuffer (from its position to
+  its limit; moves the position there) or a memory. index and count select bytes of an array or
+  a memory.
 
   For mapping, barriers and errors see put!.
   rsm_memseg_import_get(3RSM)."
-  ([segment offset target] (Move/get segment offset target nil nil))
+  ([segment offset target] (Transfer/get ElementWidth/BYTES segment offset target nil nil))
   ([segment offset target index count]
-   (Move/get segment offset target (args/given index) (args/given count))))
-
-(transfer/def-transfers)
+   (Transfer/get ElementWidth/BYTES segment offset target (args/given index) (args/given count))))
 
 (defn byte-order
-  "The byte order of the machine that exports an import segment: :little-endian or
-  :big-endian.
+  "Returns the byte order of the exporter's machine: :little-endian or :big-endian.
 
   Errors: :rsm/bad-seg-hndl."
   [segment]
-  (if (= ByteOrder/LITTLE_ENDIAN (.byteOrder (args/import-segment segment "byte-order")))
-    :little-endian
-    :big-endian))
+  (data/byte-order (.byteOrder (args/import-segment segment "byte-order"))))
 
 (defn putv!
-  "Writes up to 16 pieces to an import segment, one after the other. Returns {:residual 0}:
-  how many are left.
+  "Writes up to 16 pieces to an import segment, in order. Returns {:residual 0}, the number of
+  pieces that are left.
 
     (putv! {:segment im
             :iovec [{:local memory :local-offset 0 :remote-offset 4096 :length 100}
@@ -697,38 +714,38 @@
 
   Request:
     :segment        the import segment
-    :iovec          a vector of pieces. Of each, :local is a local memory handle, memory, a
-                    byte array, a java.nio.ByteBuffer (counted from its start) or the address
-                    of memory from allocate!; :length is in bytes; :local-offset and
-                    :remote-offset too, both default 0
-    :signal         true: then post one event (RSM_IMPLICIT_SIGPOST)
-    :no-accumulate  true: but not if there are events (RSM_SIGPOST_NO_ACCUMULATE)
+    :iovec          a vector of pieces. :local is a local memory handle, a memory, a byte array,
+                    a java.nio.ByteBuffer (counted from its start) or the address of memory
+                    from allocate!. :length is in bytes, as are :local-offset and
+                    :remote-offset, which default to 0
+    :signal         true: post one event after the last piece (RSM_IMPLICIT_SIGPOST)
+    :no-accumulate  true: not if there are events (RSM_SIGPOST_NO_ACCUMULATE)
 
-  No barrier is needed, and the barrier mode does not matter.
+  Needs no barrier; the barrier mode does not matter.
 
   Errors, in order: :rsm/bad-sgio (not a request), :rsm/bad-seg-hndl, :rsm/bad-sgio (no piece,
-  more than 16, one that is none); then piece by piece, with :rsm/entry, its index, and
-  :rsm/residual, how many are left with it: :rsm/bad-localmem-hndl, :rsm/bad-addr, and those
-  of put! but for barriers; then those of signal-post!. What came before the piece stays
-  done.
+  more than 16, a malformed one); then piece by piece, with :rsm/entry (its index) and
+  :rsm/residual (how many are left, including it): :rsm/bad-localmem-hndl, :rsm/bad-addr, and
+  those of put! except for barriers; then those of signal-post!. The pieces before a failure
+  have been written.
   rsm_memseg_import_putv(3RSM)."
   [request]
   {:residual (long (ImportSegment/putv (args/scatter-gather request "putv")))})
 
 (defn getv!
-  "Reads up to 16 pieces of an import segment, one after the other; see putv!.
+  "Reads up to 16 pieces of an import segment, in order; see putv!.
   rsm_memseg_import_getv(3RSM)."
   [request]
   {:residual (long (ImportSegment/getv (args/scatter-gather request "getv")))})
 
 (defn create-localmemory-handle!
-  "A handle for memory that putv! and getv! use often: local memory, an export segment, a
-  mapping, a direct java.nio.ByteBuffer (from its position to its limit), or the address of
-  memory from allocate!. It ends with free-localmemory-handle!.
+  "Returns a handle for memory that putv! and getv! use often: local memory, an export segment,
+  a mapping, a direct java.nio.ByteBuffer (from its position to its limit), or the address of
+  memory from allocate!. free-localmemory-handle! ends it.
 
   Options, not with a buffer:
-    :offset  where it starts in a memory, in bytes; default 0. A page has to start there
-    :length  in bytes; default the rest. Needed with an address
+    :offset  where it starts in a memory, in bytes, at the start of a page; default 0
+    :length  in bytes; default: the rest. Required with an address
 
   Errors, in order: :rsm/bad-ctlr-hndl (not a controller), :rsm/bad-addr (not usable, not at a
   page), :rsm/ctlr-not-present (released), :rsm/bad-length.
@@ -753,7 +770,9 @@
                             :hint "a buffer is taken from its position to its limit"))
 
        :else
-       (.createLocalMemoryHandle c (args/buffer memory op))))))
+       (.createLocalMemoryHandle c (args/buffer memory op)))))
+  (^LocalMemoryHandle [controller memory opts & more]
+   (create-localmemory-handle! controller memory (args/trailing opts more))))
 
 (defn free-localmemory-handle!
   "Frees a local memory handle; the memory stays. Returns nil.
@@ -771,8 +790,8 @@
 ;; ---------------------------------------------------------------- barriers
 
 (defn init-barrier!
-  "Initialises a barrier for an import segment and returns it. It becomes the one that put!
-  and get! use in the mode :implicit; connect! has made the first.
+  "Initialises a barrier for an import segment and returns it. put! and get! use it in the mode
+  :implicit, instead of the one that connect! has initialised.
 
   Errors: :rsm/bad-seg-hndl.
   rsm_memseg_import_init_barrier(3RSM)."
@@ -780,84 +799,74 @@
   (.initBarrier (args/import-segment segment "init-barrier")))
 
 (defn open-barrier!
-  "Opens a barrier, for what is done until close-barrier!. Returns nil. An open one starts
-  anew; that the exporter is gone is told by the close.
+  "Opens a barrier; close-barrier! then reports on all accesses since. An open barrier starts
+  again. If the exporter is gone, the close reports it. Where memory is mirrored (see
+  capabilities), the exporter's content is brought into the mapping. Returns nil.
 
   Errors, in order: :rsm/bad-barrier-ptr (not a barrier), :rsm/barrier-uninitialized
-  (destroyed), :rsm/bad-seg-hndl (disconnected).
+  (destroyed), :rsm/bad-seg-hndl (disconnected); where memory is mirrored, :rsm/barrier-open-failed
+  (the exporter does not answer; the barrier is not open then).
   rsm_memseg_import_open_barrier(3RSM)."
   [barrier]
   (.open (args/barrier barrier "open-barrier"))
   nil)
 
 (defn order-barrier!
-  "What this thread has read and written before comes before what it reads and writes
-  afterwards, for everybody: a full fence. Returns nil.
+  "A full fence: orders this thread's reads and writes before it before those after it, for all
+  threads and processes. Returns nil.
+
+  Where memory is mirrored, what was changed in a mapping is sent, before what is sent later.
 
   Errors, in order: :rsm/bad-barrier-ptr, :rsm/barrier-uninitialized, :rsm/bad-seg-hndl,
-  :rsm/barrier-not-opened.
+  :rsm/barrier-not-opened; where memory is mirrored, :rsm/barrier-failure.
   rsm_memseg_import_order_barrier(3RSM)."
   [barrier]
   (.order (args/barrier barrier "order-barrier")))
 
 (defn close-barrier!
-  "Closes a barrier. If it returns (nil), every access by this thread since the open, by put!
-  and get! or through a mapping, has reached the memory that was published when the segment
-  was connected. If not, some of it may be lost. Nobody is asked for that. A rebind! of the
-  exporter's is no failure.
+  "Closes a barrier. If it returns (nil), every access by this thread since the open, by put! and
+  get! or through a mapping, has reached the memory that was published when the segment was
+  connected. If it throws :rsm/conn-aborted, some accesses may be lost. It sends no message. A
+  rebind! by the exporter is not a failure.
 
   Errors, in order: :rsm/bad-barrier-ptr, :rsm/barrier-uninitialized, :rsm/bad-seg-hndl,
-  :rsm/barrier-not-opened, :rsm/conn-aborted (the barrier is closed then).
+  :rsm/barrier-not-opened, :rsm/conn-aborted; where memory is mirrored, :rsm/barrier-failure (no answer:
+  nobody knows whether all has arrived). The barrier is closed in both cases.
   rsm_memseg_import_close_barrier(3RSM)."
   [barrier]
-  (.close (args/barrier barrier "close-barrier")))
+  (.closeBarrier (args/barrier barrier "close-barrier")))
 
 (defn destroy-barrier!
-  "Ends a barrier. If it is the one that put! and get! use, they have none then. Returns nil.
+  "Ends a barrier. If put! and get! used it, they have no barrier then. Returns nil.
 
   Errors, in order: :rsm/bad-barrier-ptr, :rsm/barrier-uninitialized (destroyed already).
   rsm_memseg_import_destroy_barrier(3RSM)."
   [barrier]
   (.destroy (args/barrier barrier "destroy-barrier")))
 
-(defn ^:no-doc extra-barrier!
-  "A barrier beside the one that put! and get! use."
-  ^Barrier [segment]
-  (.extraBarrier (args/import-segment segment "init-barrier")))
-
 (defmacro with-barrier
-  "Evaluates body between the open and the close of a barrier of an import segment, bound to
-  sym, and destroys it. Returns the value of body if everything that it did has happened;
-  throws :rsm/conn-aborted if some of it may be lost.
+  "Evaluates body between the open and the close of a new barrier of an import segment, bound to
+  sym, then destroys the barrier. Returns the value of body if all its accesses have reached the
+  segment; throws :rsm/conn-aborted if some may be lost.
 
     (with-barrier [b im]
       (put-long! m 0 1)
       (order-barrier! b)
       (put-long! m 8 2))"
   [[sym segment] & body]
-  (when-not (simple-symbol? sym)
-    (throw (IllegalArgumentException. "with-barrier binds one symbol, as in [b im]")))
-  `(let [~(vary-meta sym assoc :tag `Barrier) (extra-barrier! ~segment)]
-     (try
-       (open-barrier! ~sym)
-       (let [result# (do ~@body)]
-         (close-barrier! ~sym)
-         result#)
-       (finally
-         (close! ~sym)))))
+  (scope/with-barrier sym segment body))
 
 (defn barrier-mode
-  "The barrier mode of an import segment: :implicit, as at first, where put! and get! see for
-  themselves that nothing is lost, or :explicit, where close-barrier! tells.
+  "Returns the barrier mode of an import segment: :implicit, the default, in which put! and get!
+  report a loss themselves, or :explicit, in which close-barrier! does.
 
   Errors: :rsm/bad-seg-hndl.
   rsm_memseg_import_get_mode(3RSM)."
   [segment]
-  (keyword-of (.getMode (args/import-segment segment "get-mode"))))
+  (data/keyword-of (.getMode (args/import-segment segment "get-mode"))))
 
 (defn set-barrier-mode!
-  "Changes the barrier mode of an import segment to :implicit (1) or :explicit (0). Returns
-  nil.
+  "Sets the barrier mode of an import segment to :implicit (1) or :explicit (0). Returns nil.
 
   Errors, in order: :rsm/bad-seg-hndl, :rsm/bad-mode.
   rsm_memseg_import_set_mode(3RSM)."
@@ -866,17 +875,13 @@
 
 ;; ----------------------------------------------------------------- signals
 
-(defn- post-flags [opts op]
-  (let [{:keys [no-accumulate]} (args/options opts #{:no-accumulate} op)]
-    (int (if (args/flag no-accumulate op "no-accumulate") Segment/SIGPOST_NO_ACCUMULATE 0))))
-
 (defn signal-post!
-  "Posts one event, and returns nil: with an import segment, for the export segment, whatever
-  the permission; with an export segment, for each import segment that is connected to it,
-  which may be none. Events are counted: as many signal-wait! succeed as were posted.
+  "Posts one event and returns nil. On an import segment it is for the export segment, whatever
+  the permission. On an export segment it is for each connected import segment. Events are
+  counted: as many signal-wait! succeed as events were posted.
 
   Options:
-    :no-accumulate  true: who has events already gets none (RSM_SIGPOST_NO_ACCUMULATE); an
+    :no-accumulate  true: post nothing where there are events (RSM_SIGPOST_NO_ACCUMULATE). An
                     importer does not see events that other users' importers have posted
 
   Errors, in order: :rsm/bad-seg-hndl, :rsm/conn-aborted (an import segment),
@@ -886,43 +891,47 @@
   ([segment opts]
    (let [op "signal-post"
          s (args/segment segment op)]
-     (.signalPost s (post-flags opts op)))))
+     (.signalPost s (args/post-flags opts op))))
+  ([segment opts & more] (signal-post! segment (args/trailing opts more))))
 
 (defn put-signal!
-  "put!, and if that has succeeded signal-post! with these options. Returns nil.
+  "put!, followed by signal-post! with these options if the put succeeds. Returns nil.
 
   Errors: those of put!, then those of signal-post!."
   ([segment offset source] (put-signal! segment offset source nil))
   ([segment offset source opts]
-   (let [flags (post-flags opts "signal-post")]
+   (let [flags (args/post-flags opts "signal-post")]
      (put! segment offset source)
-     (.signalPost (args/import-segment segment "signal-post") flags))))
+     (.signalPost (args/import-segment segment "signal-post") flags)))
+  ([segment offset source opts & more] (put-signal! segment offset source (args/trailing opts more))))
 
 (defn signal-wait!
-  "Waits for an event of a segment and takes it. Returns nil.
+  "Takes an event of a segment; waits if there is none. Returns nil.
 
   Options:
-    :timeout-ms  how long; 0 only looks. Negative or not given: for ever
+    :timeout-ms  how long to wait; 0 does not wait. Negative or nil, the default: for ever
 
-  Errors, in order: :rsm/bad-seg-hndl (also if the segment is ended meanwhile),
-  :rsm/conn-aborted (an import segment without events whose exporter is gone, also meanwhile),
-  :rsm/timeout, :rsm/interrupted.
+  Errors, in order: :rsm/bad-seg-hndl (also if the segment is closed during the wait),
+  :rsm/conn-aborted (an import segment without events whose exporter is gone, also during the
+  wait), :rsm/timeout, :rsm/interrupted.
   rsm_intr_signal_wait(3RSM)."
   ([segment] (signal-wait! segment nil))
   ([segment opts]
    (let [op "signal-wait"
          s (args/segment segment op)
          {:keys [timeout-ms]} (args/options opts #{:timeout-ms} op)]
-     (.signalWait s (args/timeout timeout-ms op)))))
+     (.signalWait s (args/timeout timeout-ms op))))
+  ([segment opts & more] (signal-wait! segment (args/trailing opts more))))
 
 (defn get-pollfd!
-  "A descriptor to wait with for a segment and other things at once, one reference more; it
-  can be datafied, as {:fd n :events #{:in :rdnorm} ...}. It is for signal-wait-pollfd!, and
-  for poll and epoll in whatever library: it has input while the segment has events (of an
-  import segment also, for ever, when the exporter is gone). Do not read from it; take the
-  events by signal-wait! or signal-wait-pollfd!.
+  "Returns the poll descriptor of a segment, with one more reference, for signal-wait-pollfd! and
+  for poll and epoll in other libraries. datafy returns its number, as
+  {:fd n :events #{:in :rdnorm} ...}. It has input while the segment has events; that of an
+  import segment has input for ever when the exporter is gone. Do not read from it; take events
+  with signal-wait! or signal-wait-pollfd!.
 
-  While there are references, the segment cannot be destroyed or disconnected, but by close!.
+  While there are references, destroy! and disconnect! fail; close! does not. release-pollfd!,
+  or close! on the descriptor, drops the reference.
 
   Errors: :rsm/bad-seg-hndl, :rsm/insufficient-resources.
   rsm_memseg_get_pollfd(3RSM)."
@@ -930,7 +939,7 @@
   (.getPollfd (args/segment segment "get-pollfd")))
 
 (defn release-pollfd!
-  "Drops one reference to a segment's poll descriptor; without any it does nothing. Returns
+  "Drops one reference to a segment's poll descriptor; does nothing if there is none. Returns
   nil.
 
   Errors: :rsm/bad-seg-hndl.
@@ -939,80 +948,79 @@
   (.releasePollfd (args/segment segment "release-pollfd")))
 
 (defn signal-wait-pollfd!
-  "Waits until there is something for at least one of several descriptors: those of
-  get-pollfd!, and others as {:fd 5 :events #{:in}} (:in, :out, :pri). Of each segment with
-  events one is taken. Returns those with something, in order, each as
+  "Waits until at least one of several descriptors is ready: those of get-pollfd!, and others as
+  {:fd 5 :events #{:in}} (:in, :out, :pri). Takes one event of each segment that has events.
+  Returns the ready ones, in order, each as
 
     {:fd 5 :revents #{:in}}  or  {:fd 7 :segment im :revents #{:rdnorm}}
 
-  A segment that has ended, or whose exporter is gone, has :hup; for the others it is what
-  poll(2) says. Several threads may wait with the same descriptors: an event is reported to
-  the one that has taken it.
+  A segment that is closed, or whose exporter is gone, has :hup; the others have the bits of
+  poll(2). Several threads may wait with the same descriptors: an event is reported to the
+  thread that has taken it.
 
   Options:
     :timeout-ms  as in signal-wait!
 
   Errors: :rsm/bad-addr (nil), :rsm/bad-args-errors, :rsm/ctlr-not-present (native functions
-  cannot be called), :rsm/insufficient-mem, :rsm/timeout, :rsm/interrupted. rsm_intr_signal_wait_pollfd(3RSM)."
+  cannot be called), :rsm/insufficient-mem, :rsm/timeout, :rsm/interrupted.
+  rsm_intr_signal_wait_pollfd(3RSM)."
   ([fds] (signal-wait-pollfd! fds nil))
   ([fds opts]
    (let [op "signal-wait-pollfd"
          {:keys [timeout-ms]} (args/options opts #{:timeout-ms} op)
          waited (args/pollfds fds op)]
-     (mapv (fn [^PollFd$Ready ready]
-             (let [p (.fd ready)]
-               (cond-> {:fd (long (.fd p)) :revents (args/poll-events (.revents ready))}
-                 (.segment p) (assoc :segment (.segment p)))))
-           (PollFd/await waited (args/timeout timeout-ms op))))))
+     (mapv data/ready (PollFd/await waited (args/timeout timeout-ms op)))))
+  ([fds opts & more] (signal-wait-pollfd! fds (args/trailing opts more))))
 
 (defn on-signal!
-  "Calls (f segment) for each event of a segment, one after the other, on a thread of its own,
-  until the segment is ended, its exporter is gone, or what this returns is closed: it is
-  java.lang.AutoCloseable. The events are taken, so nobody else should wait for them.
+  "Calls (f segment) for each event of a segment, in a thread of its own, and returns a listener.
+  It stops when the listener is closed (with close! or with-open), the segment is closed, or the
+  exporter is gone. It takes the events, so do not wait for them elsewhere.
 
   Options:
-    :on-end  a function of one argument, called last, on the same thread: with the error that
-             ended it (ex-data says which, as in :rsm/conn-aborted), with nil if it was
-             closed, or with what f threw
+    :on-end  a function of one argument that is called last, in the same thread: with the error
+             that ended the listener (such as :rsm/conn-aborted in its ex-data), with nil if it
+             was closed, or with the exception of f
 
   Errors: :rsm/bad-seg-hndl, :rsm/bad-args-errors (not a function),
-  :rsm/insufficient-resources (no thread can be made)."
+  :rsm/insufficient-resources (no thread can be created)."
   ([segment f] (on-signal! segment f nil))
   ([segment f opts]
    (let [op "on-signal"
          s (args/segment segment op)
          {:keys [on-end]} (args/options opts #{:on-end} op)]
-     (doseq [[x argument] [[f "f"] [(or on-end identity) "on-end"]]]
-       (when-not (ifn? x)
-         (throw (args/failure RsmError/BAD_ARGS_ERRORS op :argument argument :hint "give a function"))))
+     (when (nil? (args/function f op "f"))
+       (throw (args/failure RsmError/BAD_ARGS_ERRORS op :argument "f" :hint "give a function")))
+     (args/function on-end op "on-end")
      (Listener/start s
                      (reify java.util.function.Consumer
                        (accept [_ segment] (f segment)))
                      (reify java.util.function.Consumer
-                       (accept [_ failure] (when on-end (on-end failure))))))))
+                       (accept [_ failure] (when on-end (on-end failure)))))))
+  ([segment f opts & more] (on-signal! segment f (args/trailing opts more))))
 
 ;; ------------------------------------------------------------ any segment
 
 (defn size
-  "The size in bytes of a segment, or of the window of a mapping. That an importer can ask
-  for it is beyond the original."
+  "Returns the size in bytes of a segment or local memory, or of the window of a mapping. The
+  size of an import segment is beyond the original."
   [x]
   (cond
     (instance? SegmentMemory x) (.size ^SegmentMemory x)
     :else (.size (args/import-segment x "size"))))
 
 (defn segment-id
-  "The segment id of an import segment or mapping, or of an export segment if it is
-  published (nil if not)."
+  "Returns the segment id of an import segment, a mapping, or a published export segment; nil if
+  that is not published."
   [x]
   (if (instance? ExportSegment x)
-    (let [id (.segmentId ^ExportSegment x)]
-      (when-not (neg? id) id))
+    (data/segment-id x)
     (.segmentId (args/import-segment x "segment-id"))))
 
 (defn address
-  "The address of the first byte, in this process, of an export segment, a mapping or local
-  memory. For calls of other native libraries; nothing guards an access by address."
+  "Returns the address in this process of an export segment, a mapping or local memory, for
+  other native libraries. Access by address is not checked; doc/libraries.md says what to keep
+  in mind."
   [x]
   (cond
     (instance? ExportSegment x) (.address ^ExportSegment x)
@@ -1020,49 +1028,127 @@
     (instance? LocalMemory x) (.address ^LocalMemory x)
     :else (throw (args/failure RsmError/BAD_SEG_HNDL "address" :argument "segment"))))
 
+(defn memory-segment
+  "Returns a java.lang.foreign.MemorySegment of a mapping, an export segment or local memory, for
+  other libraries. JDK 22 and later. It is read-only where the memory is: a read-only mapping, or
+  local memory over a part of which one lies.
+
+  Its scope ends at unmap!, at a revocation, when an export segment is destroyed or moves to
+  other memory (rebind!), when local memory is freed, or a mapping with :read or :write is placed
+  over a part of it. A later access is an IllegalStateException. It keeps the memory reachable.
+
+    (.get ^MemorySegment (memory-segment m) ValueLayout/JAVA_LONG 0)
+
+  Errors, in order: :rsm/bad-seg-hndl (not a memory; also a destroyed export segment),
+  :rsm/seg-not-mapped, :rsm/bad-addr (freed local memory), :rsm/perm-denied (it may not be read),
+  :rsm/conn-aborted, :rsm/interrupted (while publish! or rebind! moves the memory),
+  :rsm/ctlr-not-present (before JDK 22)."
+  [memory]
+  (.memorySegment (args/memory memory "memory-segment")))
+
 (defn close!
-  "Ends any handle of this library in the proper way, whatever its state: destroys an export
-  segment, unmaps and disconnects an import segment (either also with poll descriptors in
-  use), unmaps a mapping, frees memory or its handle, destroys a barrier, drops one reference
-  to a controller, ends a listener of on-signal!. Returns nil; a second time does nothing.
+  "Closes any handle of this library, whatever its state: destroys an export segment; unmaps and
+  disconnects an import segment (both also with poll descriptors in use); unmaps a mapping;
+  frees local memory, or a handle of it; destroys a barrier; drops the reference of a poll
+  descriptor, or one to a controller; stops a listener of on-signal!. Returns nil; a second call
+  does nothing.
 
   Errors: :rsm/bad-seg-hndl (not a handle)."
   [handle]
   (cond
-    (instance? Barrier handle) (when (.isInitialized ^Barrier handle)
-                                 (.destroy ^Barrier handle))
     (or (instance? SegmentMemory handle)
         (instance? ImportSegment handle)
+        (instance? Barrier handle)
+        (instance? Barrier$Scope handle)
+        (instance? PollFd handle)
         (instance? Controller handle)
         (instance? LocalMemoryHandle handle)
         (instance? Listener handle)) (.close ^java.lang.AutoCloseable handle)
     :else (throw (args/failure RsmError/BAD_SEG_HNDL "close" :argument "handle"))))
 
-;; ----------------------------------------------------------- typed access
+;; ------------------------- what exists for each type: put8! to copy!
 
-(access/def-accessors)
+(load "core_typed")
+
+;; -------------------------------------------------------------------- text
+
+(defn get-text
+  "Reads text of at most length bytes from offset on, in bytes from the start of the memory, and
+  returns a string: up to the first NUL, or all of it if there is none. What is behind the NUL
+  does not matter.
+
+  Options:
+    :charset    :utf-8 (the default), :us-ascii, :iso-8859-1, :utf-16le or another one by its
+                name as a keyword or a string, or a java.nio.charset.Charset
+    :keep-nul   true: read all, and keep NULs as characters
+    :malformed  what to do about bytes that are not text of the charset: :error, the default, or
+                :replace, to read each of them as U+FFFD. A whole text can also look malformed
+                while another process writes it
+
+  Errors: those of get-bytes: :rsm/bad-seg-hndl, :rsm/bad-offset, :rsm/perm-denied,
+  :rsm/bad-length, :rsm/insufficient-mem; and :rsm/bad-args-errors if there is no such charset, or
+  the bytes are not text of it (:rsm/offset is where). Beyond the original."
+  (^String [memory offset length] (get-text memory offset length nil))
+  (^String [memory offset length opts]
+   (let [op "get-text"
+         m (args/memory memory op)
+         offset (Coerce/offset offset op)
+         length (Coerce/length length "length" op)
+         {:keys [charset] :as opts} (args/options opts #{:charset :keep-nul :malformed} op)]
+     (.getText m offset length (args/charset charset op) (int (args/text-flags op opts)))))
+  (^String [memory offset length opts & more]
+   (get-text memory offset length (args/trailing opts more))))
+
+(defn put-text!
+  "Writes a string at offset, in bytes from the start of the memory, and returns how many bytes the
+  text has in the charset. Nothing is written if not all of it can be.
+
+  Options:
+    :length   fill up with NULs to this number of bytes, so that nothing is left there of a longer
+              text. A text that needs all of them has no NUL behind it. Without :length, only the
+              text is written
+    :charset  as in get-text
+
+  Errors: :rsm/bad-seg-hndl, :rsm/bad-offset, :rsm/perm-denied; :rsm/bad-args-errors if text is
+  not a string, there is no such charset, or it does not have a character of the text (:rsm/index
+  is which); :rsm/bad-length if the text is longer than :length; :rsm/insufficient-mem if :length
+  is more than the heap can be. Beyond the original."
+  ([memory offset text] (put-text! memory offset text nil))
+  ([memory offset text opts]
+   (let [op "put-text"
+         m (args/memory memory op)
+         offset (Coerce/offset offset op)
+         text (if (string? text)
+                text
+                (throw (args/failure RsmError/BAD_ARGS_ERRORS op :argument "text" :hint "give a string")))
+         {:keys [length charset]} (args/options opts #{:length :charset} op)
+         charset (args/charset charset op)]
+     (long (if (nil? length)
+             (.putText m offset ^String text charset)
+             (.putText m offset (Coerce/length length "length" op) ^String text charset)))))
+  ([memory offset text opts & more] (put-text! memory offset text (args/trailing opts more))))
 
 ;; --------------------------------------------------------------- snapshots
 
 (defn read-snapshot
-  "Reads data that others write with write-snapshot! as a whole, never half-written: again
-  and again until nobody has written meanwhile. Readers hold up nobody.
+  "Reads data that write-snapshot! writes, as a whole: reads again if a write happened meanwhile.
+  Readers delay neither writers nor each other.
 
-  A version, a long at a multiple of 8, goes with the data: even if nobody is writing, odd
-  while somebody is, and 2 more after each write.
+  A version, a long at a multiple of 8, goes with the data: even while there is no write, odd
+  during a write; each write adds 2.
 
   Options:
     :version     the offset of the version in bytes; default 0
     :offset      where the data is, in bytes; default 8
     :length      in bytes; default up to the end of the memory
-    :read        a function of the memory that is called instead, and whose value is
-                 returned. What it reads may be half-written, and then it is called again
-    :timeout-ms  how long to try; negative or not given: for ever
+    :read        a function of the memory, instead of offset and length. What it reads may be
+                 half-written; then it is called again
+    :timeout-ms  how long to try; negative or nil, the default: for ever
 
-  Returns the data as a byte array, or what :read returns.
+  Returns the data as a byte array, or the value of :read.
 
-  Errors: those of get-bytes and get-long-acquire; :rsm/bad-offset (the data lies over the
-  version), :rsm/timeout (somebody is writing all the time, or has died while writing),
+  Errors: those of get-bytes and get-long-acquire; :rsm/bad-offset (the data overlaps the
+  version), :rsm/timeout (other writers do not stop, or one has died during a write),
   :rsm/interrupted. Beyond the original."
   ([memory] (read-snapshot memory nil))
   ([memory opts]
@@ -1078,20 +1164,21 @@
          (throw (args/failure RsmError/BAD_ARGS_ERRORS op :argument "read" :hint "give a function")))
        (let [offset (args/integer offset 8 RsmError/BAD_OFFSET [op "offset"])
              length (args/integer length (max 0 (- (.size m) offset)) RsmError/BAD_LENGTH [op "length"])]
-         (Seqlock/read m version offset length timeout))))))
+         (Seqlock/read m version offset length timeout)))))
+  ([memory opts & more] (read-snapshot memory (args/trailing opts more))))
 
 (defn write-snapshot!
-  "Writes a byte array as a whole, for readers who use read-snapshot, after others who are
-  writing. Returns the new version. A write that has begun comes to its end: an interrupt
-  ends only the wait before it.
+  "Writes a byte array as a whole, for readers that use read-snapshot. Waits for other writers.
+  Returns the new version. A write that has begun completes; an interrupt ends only the wait
+  before it.
 
   Options:
     :version     the offset of the version in bytes; default 0
     :offset      where the data goes, in bytes; default 8
-    :timeout-ms  how long to wait for other writers; negative or not given: for ever
+    :timeout-ms  how long to wait for other writers; negative or nil, the default: for ever
 
-  Errors: those of put-bytes! and compare-and-set-long!; :rsm/bad-offset (the data lies over
-  the version), :rsm/timeout (somebody has died while writing), :rsm/interrupted. Beyond the
+  Errors: those of put-bytes! and compare-and-set-long!; :rsm/bad-offset (the data overlaps the
+  version), :rsm/timeout (a writer has died during a write), :rsm/interrupted. Beyond the
   original."
   ([memory data] (write-snapshot! memory data nil))
   ([memory data opts]
@@ -1104,82 +1191,5 @@
                       (args/integer offset 8 RsmError/BAD_OFFSET [op "offset"])
                       ^bytes data 0 (alength ^bytes data)
                       (args/timeout timeout-ms op))
-       (throw (args/failure RsmError/BAD_ADDR op :argument "data" :data data :hint "give a byte array"))))))
-
-;; ------------------------------------------------- printing, and as data
-
-(doseq [c [Controller ExportSegment ImportSegment Mapping LocalMemory LocalMemoryHandle Barrier
-           PollFd Listener]]
-  (defmethod print-method c [x ^java.io.Writer w] (.write w (str x))))
-
-(defn- permission-keyword [^Permission p]
-  ({Permission/NONE :none Permission/READ :read Permission/WRITE :write Permission/RDWR :rdwr} p))
-
-(defn- acl-data [entries]
-  (mapv (fn [^AccessEntry e] {:node (long (.node e)) :perm (long (.permission e))}) entries))
-
-(extend-protocol protocols/Datafiable
-  Controller
-  (datafy [c]
-    (cond-> {:name (.name c) :node (long (.nodeId c)) :open? (.isOpen c)}
-      (.isOpen c) (assoc :attributes (controller-attr c))))
-
-  ExportSegment
-  (datafy [ex]
-    {:type :export-segment
-     :state (cond (not (.isOpen ex)) :destroyed (neg? (.segmentId ex)) :created :else :published)
-     :controller (.name (.controller ex))
-     :segment-id (segment-id ex)
-     :size (.size ex)
-     :address (.address ex)
-     :acl (some-> (.access ex) acl-data)
-     :allow-rebind (pos? (bit-and (.flags ex) ExportSegment/ALLOW_REBIND))
-     :importers (long (.importers ex))})
-
-  ImportSegment
-  (datafy [im]
-    {:type :import-segment
-     :state (cond (not (.isConnected im)) :disconnected (.isAborted im) :aborted :else :connected)
-     :controller (.name (.controller im))
-     :node (long (.node im))
-     :segment-id (.segmentId im)
-     :perm (permission-keyword (.permission im))
-     :size (.size im)
-     :exporter {:pid (long (.exporterPid im)) :uid (long (.exporterUid im))}
-     :byte-order (byte-order im)
-     :barrier-mode (when (.isConnected im) (barrier-mode im))
-     :mapping (some-> (.mapping im) protocols/datafy)})
-
-  Mapping
-  (datafy [m]
-    {:type :mapping
-     :state (cond (not (.isCurrent m)) :unmapped (.isMapped m) :mapped :else :aborted)
-     :segment-id (.segmentId (.segment m))
-     :perm (permission-keyword (.permission m))
-     :attr (if (= (.attributes m) ImportSegment/MAP_FIXED) :fixed :none)
-     :implicit? (.isImplicit m)
-     :offset (.offset m)
-     :length (.size m)
-     :address (.address m)})
-
-  LocalMemoryHandle
-  (datafy [h]
-    {:type :local-memory-handle :length (.length h) :open? (.isOpen h)})
-
-  Barrier
-  (datafy [b]
-    {:type :barrier
-     :state (cond (not (.isInitialized b)) :destroyed (.isOpen b) :open :else :closed)
-     :segment (.segment b)})
-
-  PollFd
-  (datafy [p]
-    {:type :pollfd
-     :fd (long (.fd p))
-     :events (args/poll-events (.events p))
-     :revents (args/poll-events (.revents p))
-     :segment (.segment p)})
-
-  LocalMemory
-  (datafy [m]
-    {:type :local-memory :size (.size m) :address (.address m) :open? (.isOpen m)}))
+       (throw (args/failure RsmError/BAD_ADDR op :argument "data" :data data :hint "give a byte array")))))
+  ([memory data opts & more] (write-snapshot! memory data (args/trailing opts more))))

@@ -14,9 +14,9 @@
 
   `table` has all errors, `lookup` finds one, `error-of` takes the data out of
   any exception, `catching` turns a failure into a value."
-  (:require [clojure.string :as str])
-  (:import (java.util Locale)
-           (org.rsmapi RsmError RsmException)))
+  (:require [clojure.string :as str]
+            [rsmapi.impl.text :as text])
+  (:import (org.rsmapi RsmError RsmException)))
 
 (set! *warn-on-reflection* true)
 
@@ -26,7 +26,7 @@
    :rsm/name (.rsmName e)
    :cognitect.anomalies/category
    (keyword "cognitect.anomalies"
-            (str/replace (.toLowerCase (.name (.category e)) Locale/ROOT) "_" "-"))
+            (str/replace (text/lower-case (.name (.category e))) "_" "-"))
    :rsm/meaning (.meaning e)
    :rsm/retriable? (.retriable e)})
 

@@ -1,6 +1,6 @@
 (ns rsmapi.gen
-  "Generators of everything that a user of shared memory gives to rsmapi.core, for property
-  tests with test.check, which your project has to have as a dependency:
+  "For property tests: generators of the arguments of rsmapi.core. They need test.check among your
+  project's dependencies.
 
     (require '[rsmapi.gen :as rsm-gen]
              '[clojure.test.check.generators :as gen])
@@ -17,6 +17,7 @@
   Requests    map-request any-map-request
   Segments    segment contents bytes
   Commands    command commands, for rsmapi.model
+  Layouts     layout layout-value, for rsmapi.layout
 
   Generators whose name begins with any- also make what is wrong: the numbers next to the
   limits, extreme ones, wrong types. The others make what is right. All shrink to small
@@ -29,6 +30,7 @@
   (:refer-clojure :exclude [bytes])
   (:require [clojure.test.check.generators :as gen]
             [rsmapi.gen.command :as command]
+            [rsmapi.gen.layout :as layouts]
             [rsmapi.gen.value :as value]))
 
 (set! *warn-on-reflection* true)
@@ -54,7 +56,7 @@
   ([place] (value/size place)))
 
 (defn any-size
-  "Sizes, and what is none: 0, negative ones, next to whole pages, near the largest and
+  "Sizes, valid and invalid: 0, negative ones, next to whole pages, near the largest and
   smallest integers, wrong types. There are none between 17 pages and 2^62: a valid size
   that large would have to be allocated."
   ([] (any-size nil))
@@ -69,7 +71,7 @@
   ([place] (value/offset place)))
 
 (defn any-offset
-  "Offsets, and what is none: near page borders and both ends of the place, negative ones,
+  "Offsets, valid and invalid: near page borders and both ends of the place, negative ones,
   and those with which a sum overflows."
   ([] (any-offset nil))
   ([place] (value/any-offset place)))
@@ -80,7 +82,7 @@
   ([place offset] (value/length place offset)))
 
 (defn any-length
-  "Lengths, and what is none: 0, negative ones, near the rest of the place, those with which
+  "Lengths, valid and invalid: 0, negative ones, near the rest of the place, those with which
   a sum overflows."
   ([place offset] (value/any-length place offset)))
 
@@ -125,7 +127,7 @@
   value/node)
 
 (def any-node
-  "Nodes, and what is none."
+  "Nodes, valid and invalid."
   value/any-node)
 
 (def segment-id
@@ -155,7 +157,7 @@
   ([opts] (value/acl opts)))
 
 (defn any-acl
-  "Access lists, and what is none: too long, a node or a permission that is none, entries
+  "Access lists, valid and invalid: too long, with invalid nodes or permissions, entries
   that are no entries, not a list. Options as in acl."
   ([] (any-acl nil))
   ([opts] (value/any-acl opts)))
@@ -217,7 +219,7 @@
     :max-length   default 30
     :controllers  arguments of get-controller; default
                   [[\"loopback\"] [\"shm0\" {:node 1}] [\"shm0\" {:node 2}]]
-    :segment-ids  default 0x600001 to 0x600003. Give others if somebody else on the machine
+    :segment-ids  default 0x600001 to 0x600003. Give others if another process on the machine
                   may use these
     :processes    the processes that make calls; default [:self]"
   ([] (commands nil))
@@ -227,3 +229,16 @@
   "For the REPL: one value of a generator, by size and seed."
   [generator size seed]
   (gen/generate generator size seed))
+
+;; ----------------------------------------------------------------- layouts
+
+(def layout
+  "Forms of layouts for rsmapi.layout/layout: structs with numbers of every type, texts, arrays and
+  structs in each other, byte orders, alignments, packed ones. Shrinks to few fields."
+  layouts/layout)
+
+(defn layout-value
+  "Values for a layout, or its form: a map with a value for each field, as the deref of a view
+  returns it."
+  [layout]
+  (layouts/value layout))

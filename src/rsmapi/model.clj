@@ -1,7 +1,7 @@
 (ns rsmapi.model
-  "A model of the RSMAPI: what every call answers in every state, as pure functions over plain
-  data, without a library or a kernel. It is written from the manual, so that the library
-  can be compared with it; and your own code can, in property tests.
+  "For property tests: a model of the RSMAPI, as pure functions over plain data, without a library
+  or a kernel. It says what every call returns in every state. It is written from the manual, so
+  that the library, or your own code, can be compared with it.
 
     (require '[rsmapi.model :as model])
 
@@ -36,7 +36,7 @@
     [1 2 3]                  an array, in a source or target, and in values
 
   A result is {:ok value}, {:error {:rsm/error keyword :rsm/code number :rsm/op keyword}}, or
-  {:unspecified why} if nobody says what happens. The value of a call that makes a handle,
+  {:unspecified why} if the result is not specified. The value of a call that makes a handle,
   or returns a memory it was given, is the keyword.
 
   rsmapi.gen generates commands that make sense in a state of the model."
@@ -47,6 +47,7 @@
             [rsmapi.model.export :as export]
             [rsmapi.model.import :as import]
             [rsmapi.model.memory :as memory]
+            [rsmapi.model.mirror :as mirror]
             [rsmapi.model.signal :as signal]
             [rsmapi.model.state :as state]
             [rsmapi.model.transfer :as transfer]))
@@ -73,11 +74,14 @@
     :node         the local node, 0 to 63; default 0
     :privileged?  whether no digit of an access list keeps the process out; default: whether
                   the uid is 0
+    :worlds       the units of the simulated worlds that are open, a set; see rsmapi.sim. What is
+                  published in one cannot be reached from elsewhere: use only controllers of one kind
     :processes    more processes, {name settings}, settings being :uid to :privileged?"
   ([] (init {}))
-  ([{:keys [page-size processes] :as opts}]
+  ([{:keys [page-size processes worlds] :as opts}]
    (let [settings (keys (assoc default-process :privileged? nil))]
      {:page-size (or page-size 4096)
+      :worlds (set worlds)
       :process :self
       :processes (assoc (update-vals processes process)
                         :self (process (select-keys opts settings)))
@@ -124,6 +128,7 @@
     :umask umask
     :same? same?}
    access/commands
+   mirror/commands
    transfer/commands
    barrier/commands
    signal/commands))
@@ -134,8 +139,9 @@
 
 (defn step
   "What a command does in a state: [state' result]. Failing commands change nothing, except
-  that a put or get that fails may have mapped the segment, a putv or getv may have moved
-  the entries before the failing one, and a barrier that fails to close is closed.
+  that a put or get, or an atomic access to an import segment, that fails may have mapped the
+  segment, a putv or getv may have moved the entries before the failing one, and a barrier that
+  fails to close is closed.
 
     (step (init) [:get-controller :c \"nosuch0\"])
     ;=> [{...} {:error {:rsm/error :rsm/ctlr-not-present, :rsm/code 4, :rsm/op :get-controller}}]
@@ -170,7 +176,7 @@
 ;; --------------------------------------------------------------- comparing
 
 (def any
-  "In a value: nobody says what stands here. Any value agrees with it."
+  "In a value: this part is not specified. Any value agrees with it."
   memory/any)
 
 (defn- assigned? [x]
@@ -185,7 +191,7 @@
          (every? true? (map same-value? expected actual)))
     (map? expected) (and (map? actual)
                          (every? (fn [[k v]] (same-value? v (get actual k))) expected))
-    ;; which ids are assigned is up to whoever assigns them
+    ;; which ids are assigned is up to the implementation
     (and (assigned? expected) (assigned? actual)) true
     ;; NaN is not = to itself
     :else (and (double? expected) (.equals ^Double expected actual))))
@@ -214,7 +220,7 @@
 
   segment is as in check-map. request is a map of :offset :length :perm :address (numbers,
   with the defaults in place), :fixed?, :options? (whether the options are a map of known
-  keys) and :wrong (the set of options that are of a wrong type). The first seven checks are
+  keys) and :wrong (the set of options that are of a wrong type). The first eight checks are
   those of the Clojure function; the others are rsm_memseg_import_map's."
   import/map-checks)
 
@@ -230,8 +236,9 @@
     :perm      what the connection has: :none, :read, :write or :rdwr, or the number
     :state     :connected or :disconnected
     :mapped?   whether it has a mapping
+    :mirrored? whether the mapping would be a copy
     :aborted?  whether the exporter has gone
-  request is the options of map!. checks, by default map-checks, can be others, to try
+  request is the options of map!; what :huge-pages needs is not checked. checks, by default map-checks, can be others, to try
   whether a test would notice."
   ([segment request] (check-map segment request map-checks))
   ([segment request checks] (import/check-map segment request checks)))

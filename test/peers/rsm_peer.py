@@ -80,7 +80,7 @@ rsm_peer.py export <node> <segid> <size> <acl> [<controller>] [--order little|bi
     silent        none at all                            close           none, and closes
     drip          a good one after --seconds             notice          a good one, then a notice of type 99
     notice-fds    the same with descriptors              notices         a good one, then notices of type 99 without end
-  with a descriptor whose last close takes a day:
+  with a descriptor whose last close takes a day, sent while the importer is stopped; line: sent, when it goes on:
     slow-refusal  with a refusal                         slow-extra      as a fifth descriptor of a good answer
     slow-notice   with a notice after a good answer      slow-unread     behind a refusal, where it is not read
 
@@ -108,6 +108,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import glob
 import mmap
 import os
 import random
@@ -626,12 +627,24 @@ def credentials(sock):
             raise OSError(ctypes.get_errno(), "getsockopt(SO_PEERGROUPS)")
 
 
+def all_stopped(pid):
+    """Whether no thread of a process runs."""
+    for stat in glob.glob(f"/proc/{pid}/task/*/stat"):
+        with contextlib.suppress(OSError), open(stat, encoding="latin-1") as file:  # a thread may have ended
+            if file.read().rpartition(")")[2].split()[0] not in "TtZX":
+                return False
+    return True
+
+
 @contextlib.contextmanager
 def stopped(sock):
     """The process at the other end, which must not be the last but one to close what it gets."""
     pid, = struct.unpack_from("i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    os.kill(pid, signal.SIGSTOP)
+    os.kill(pid, signal.SIGSTOP)  # returns before they all have stopped
     try:
+        deadline = time.monotonic() + 5
+        while not all_stopped(pid) and time.monotonic() < deadline:
+            time.sleep(0.001)
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
@@ -1010,6 +1023,7 @@ class EvilExporter(Exporter):
         with stopped(peer.sock):
             if self._tell(peer, message, [*fds, slow]):
                 os.close(slow)
+        say("sent")
 
     def _refusal(self):
         return encode(ANSWER, ANSWER_BODY, 27, 0, 0, 0, LITTLE, PAGE, 0, 0)
@@ -1030,6 +1044,7 @@ class EvilExporter(Exporter):
             self._tell(peer, self._refusal())
             if self._tell(peer, HEADER.pack(MAGIC, VERSION, 99, 48) + bytes(36), [slow]):
                 os.close(slow)
+        say("sent")
 
 
 # ---------------------------------------------------------------- importers that do not keep to the protocol

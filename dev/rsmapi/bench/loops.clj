@@ -1,7 +1,8 @@
 (ns rsmapi.bench.loops
   "What is measured from Clojure: plain use of rsmapi.core, written as a user would. Called
   by the classes in dev/java, as often as JMH likes."
-  (:require [rsmapi.core :as rsm]))
+  (:require [rsmapi.core :as rsm]
+            [rsmapi.layout :as layout]))
 
 (set! *warn-on-reflection* true)
 (set! *unchecked-math* :warn-on-boxed)
@@ -85,7 +86,7 @@
 ;; Copies.
 
 (defn copy-out [m array ^long bytes]
-  (rsm/get-bytes m 0 array 0 bytes))
+  (rsm/get-bytes! m 0 array 0 bytes))
 
 (defn copy-in [m array ^long bytes]
   (rsm/put-bytes! m 0 array 0 bytes))
@@ -118,3 +119,37 @@
 (defn signal [im ex]
   (rsm/signal-post! im)
   (rsm/signal-wait! ex {:timeout-ms 10000}))
+
+;; Structures.
+
+(def ^:private quote-layout
+  (layout/layout [:struct [:seq :u64] [:price :f64] [:qty :i32] [:sym [:chars 12]]]))
+
+(layout/defaccessors quote quote-layout)
+
+(defn quotes [m] (layout/array m quote-layout))
+
+(defn prices [m] (layout/column (quotes m) :price))
+
+(defmacro ^:private def-prices [name [source index] price]
+  `(defn ~name ~(with-meta [source 'indices] {:tag 'double})
+     (let [~(with-meta 'at {:tag 'ints}) ~'indices
+           n# (alength ~'at)]
+       (loop [i# 0 sum# 0.0]
+         (if (< i# n#)
+           (recur (inc i#) (let [~index (aget ~'at i#)] (+ sum# (double ~price))))
+           sum#)))))
+
+(def-prices prices-by-hand [m i] (rsm/get-double m (+ 8 (* 32 i))))
+(def-prices prices-by-accessor [m i] (quote-price m i))
+(def-prices prices-by-view [quotes i] (:price (nth quotes i)))
+(def-prices prices-by-column [prices i] (nth prices i))
+
+(defn sum-by-hand ^double [m ^long n]
+  (loop [i 0 sum 0.0]
+    (if (< i n)
+      (recur (inc i) (+ sum (rsm/get-double m (+ 8 (* 32 i)))))
+      sum)))
+
+(defn sum-of-column [m]
+  (reduce + (layout/column (layout/array m quote-layout) :price)))

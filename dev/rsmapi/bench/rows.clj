@@ -146,6 +146,30 @@
              (jmh "rsmapi, Clojure" :ours "Handles" "signalClojure" {})]
      :rows [{:row "signal, post and take in one thread" :metric "score" :unit "ns"}]}]))
 
+(def ^:private layouts
+  (concat
+   [{:group "layouts"
+     :sides [(jmh "Clojure, accessor" :ours "RecordsClojure" "fieldByAccessor" {:size (* 8 kib)})
+             (jmh "Clojure, view" :other "RecordsClojure" "fieldByView" {:size (* 8 kib)})
+             (jmh "Clojure, column" :other "RecordsClojure" "fieldByColumn" {:size (* 8 kib)})
+             (jmh "Clojure, by hand" :peer "RecordsClojure" "fieldByHand" {:size (* 8 kib)})
+             (jmh "Java, by hand" :other "RecordsRsmapi" "field" {:size (* 8 kib)})
+             (jmh "Agrona UnsafeBuffer" :other "RecordsAgrona" "field" {:size (* 8 kib)})
+             (jmh "MemorySegment, VarHandle" :other "RecordsForeign" "fieldByHandle" {:size (* 8 kib)} :since 22)]
+     :rows [{:row "a field of a struct" :metric "score" :unit "ns"
+             :targets [{:beside :peer :times 1.10}]}]}]
+   (for [size [(* 256 kib) (* 64 mib)]]
+     {:group "layouts"
+      :sides [(jmh "Clojure, column" :ours "RecordsClojure" "sumOfColumn" {:size size})
+              (jmh "Clojure, by hand" :peer "RecordsClojure" "sumByHand" {:size size})
+              (jmh "Java, Strided" :ours "RecordsRsmapi" "strided" {:size size})
+              (jmh "Java, by hand" :peer "RecordsRsmapi" "sum" {:size size})
+              (jmh "Agrona UnsafeBuffer" :peer "RecordsAgrona" "sum" {:size size})
+              (jmh "MemorySegment" :peer "RecordsForeign" "sum" {:size size} :since 22)
+              (jmh "MemorySegment, VarHandle" :peer "RecordsForeign" "sumByHandle" {:size size} :since 22)]
+      :rows [{:row (str "sum of a column of doubles in " (bytes-text size) " of structs") :metric "score" :unit "ns"
+              :targets [{:beside :peer :times 1.10}]}]})))
+
 (def ^:private few "10 segments")
 
 (def ^:private scale
@@ -186,7 +210,7 @@
 (defn tasks
   "All of them, or those with a row whose name or group contains one of the patterns."
   [patterns]
-  (let [all (concat access streams copies maps lifecycle trips transfers scale starts)
+  (let [all (concat access streams copies maps lifecycle trips transfers layouts scale starts)
         wanted? (fn [{:keys [group rows]}]
                   (or (nil? patterns)
                       (some (fn [p]

@@ -23,7 +23,7 @@
 
 (defn- answer! [& message]
   (prn (vec message))
-  (when (.checkError System/out) ; nobody listens any more
+  (when (.checkError System/out) ; the reader is gone
     (System/exit 1)))
 
 (defn- whole-pages [bytes]

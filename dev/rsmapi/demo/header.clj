@@ -17,7 +17,7 @@
   (rsm/page-size))
 
 (defn put!
-  "Writes the header. Whoever finds the magic finds all that was written before it."
+  "Writes the header. A reader that finds the magic finds all that was written before it."
   [segment {:keys [length crc]}]
   (rsm/put-long! segment 8 length)
   (rsm/put-long! segment 16 crc)

@@ -109,7 +109,7 @@
   (hexdump m 0 32)
   (datafy im)                     ; any handle, as data
 
-  (rsm/signal-post! im)           ; wakes who waits for the export segment,
+  (rsm/signal-post! im)           ; wakes a wait for the export segment,
   (rsm/signal-wait! ex {:timeout-ms 1000})           ; now or later
   (def l (listen! ex))            ; prints each signal of it,
   (rsm/signal-post! im)

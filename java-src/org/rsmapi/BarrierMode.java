@@ -17,9 +17,4 @@ public enum BarrierMode {
     public int number() {
         return number;
     }
-
-    /** The mode with this number, or null. */
-    public static BarrierMode ofNumber(int number) {
-        return number == 0 ? EXPLICIT : number == 1 ? IMPLICIT : null;
-    }
 }

@@ -3,36 +3,40 @@ package org.rsmapi;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
-import java.util.ServiceConfigurationError;
-import java.util.ServiceLoader;
-import org.rsmapi.loopback.LoopbackProvider;
-import org.rsmapi.mem.Reclaim;
+import java.util.Map;
+import java.util.Set;
+import java.util.WeakHashMap;
 import org.rsmapi.spi.Entrance;
 import org.rsmapi.spi.Interconnect;
-import org.rsmapi.spi.InterconnectProvider;
+import org.rsmapi.spi.Interconnects;
+import org.rsmapi.spi.NoRoom;
+import org.rsmapi.spi.Nodes;
+import org.rsmapi.sys.Credentials;
 import org.rsmapi.sys.Stack;
 import org.rsmapi.sys.Vm;
 
 /**
- * A controller: the way to an interconnect, from which segments are exported and to which they are imported
- * (rsm_get_controller(3RSM)).
+ * A controller gives access to an interconnect: segments are exported and imported on it (rsm_get_controller(3RSM)).
  *
- * <p>Controllers are counted: each {@link #get} of the same name gives the same object and one more reference, each
- * {@link #release} drops one, and the last one ends it. Segments that are still there go on.
+ * <p>Controllers are counted: each {@link #get} of the same name returns the same object and adds a reference, and each
+ * {@link #release} drops one. The last one ends the controller; its segments stay usable.
  *
  * <p>{@code loopback} reaches the local node. {@code shm0} to {@code shm31} are the same mechanism with 64 nodes on one machine:
- * each process, or each controller by {@link #get(String, int)}, plays one.
+ * each process, or each controller by {@link #get(String, int)}, has one of them.
  */
 public final class Controller implements AutoCloseable {
     private static final String LOOPBACK = "loopback";
     private static final int NAME_LIMIT = 256;
-    private static final int MAX_NODE = 63;
     private static final int CONFIGURED_NODE = -1;
     private static final List<Controller> OPEN = new ArrayList<>();
 
     private final Interconnect interconnect;
+    /** Guarded by itself; weak. */
+    private final Set<Segment> segments = Collections.synchronizedSet(Collections.newSetFromMap(new WeakHashMap<>()));
     private int references;
 
     private Controller(Interconnect interconnect) {
@@ -40,26 +44,26 @@ public final class Controller implements AutoCloseable {
     }
 
     /**
-     * The controller of this name, one reference more.
+     * Returns the controller of this name, with one more reference.
      *
      * @param name  {@code loopback}, {@code shm0} and so on, upper or lower case; null means {@code loopback}. A name without a
      *              number means unit 0
      * @throws RsmException CTLR_NOT_PRESENT, BAD_CONF (the configured node is not one), INSUFFICIENT_RESOURCES (a class cannot be
-     *     loaded, for want of descriptors)
+     *     loaded, without free descriptors)
      */
     public static Controller get(String name) {
         return open(name, CONFIGURED_NODE);
     }
 
     /**
-     * The controller of this name on which this caller plays a given node, one reference more.
+     * Returns the controller of this name on which the caller has a given node, with one more reference.
      *
      * @param node  0 to 63
      * @throws RsmException in this order: BAD_CONF (no such node), CTLR_NOT_PRESENT, INSUFFICIENT_RESOURCES
      */
     public static Controller get(String name, int node) {
-        if (node < 0 || node > MAX_NODE) {
-            throw RsmException.of(RsmError.BAD_CONF, "get-controller").with("node", node).hint("nodes are 0 to 63");
+        if (!Nodes.exists(node)) {
+            throw RsmException.of(RsmError.BAD_CONF, "get-controller").with("node", node).hint(Nodes.RANGE);
         }
         return open(name, node);
     }
@@ -68,6 +72,7 @@ public final class Controller implements AutoCloseable {
         Stack.reserve();
         Interconnect interconnect = find(name == null ? LOOPBACK : name, node);
         synchronized (OPEN) {
+            OPEN.removeIf(open -> open.interconnect.ended());
             for (Controller open : OPEN) {
                 if (open.interconnect.name().equals(interconnect.name())
                         && open.interconnect.localNode() == interconnect.localNode()) {
@@ -96,33 +101,14 @@ public final class Controller implements AutoCloseable {
         String type = name.substring(0, digits).toLowerCase(Locale.ROOT);
         int unit = unit(name.substring(digits));
         if (!type.isEmpty() && name.length() < NAME_LIMIT) {
-            Interconnect found = new LoopbackProvider().open(type, unit, node);
-            if (found != null) {
-                return found;
-            }
-            found = findElsewhere(type, unit, node);
+            Interconnect found = Interconnects.open(type, unit, node);
             if (found != null) {
                 return found;
             }
         }
         throw RsmException.of(RsmError.CTLR_NOT_PRESENT, "get-controller")
             .with("controller", name.length() < NAME_LIMIT ? name : name.substring(0, NAME_LIMIT) + "...")
-            .hint("there are loopback and shm0 to shm31");
-    }
-
-    private static Interconnect findElsewhere(String type, int unit, int node) {
-        try {
-            for (InterconnectProvider provider : ServiceLoader.load(InterconnectProvider.class)) {
-                Interconnect found = provider.open(type, unit, node);
-                if (found != null) {
-                    return found;
-                }
-            }
-            return null;
-        } catch (ServiceConfigurationError e) {
-            throw RsmException.of(RsmError.CTLR_NOT_PRESENT, "get-controller").with("controller", type).causedBy(e)
-                .hint("it is not one of the library's own, and a provider of others on the class path cannot be loaded");
-        }
+            .hint("there are loopback, shm0 to shm31, and sim0 to sim31 while a simulated world is open");
     }
 
     /** The unit; a number too large for an int is one that no controller has, except where any number means the same. */
@@ -136,22 +122,69 @@ public final class Controller implements AutoCloseable {
     }
 
     /**
-     * What can be reached from here (rsm_get_interconnect_topology(3RSM)).
+     * Returns the controllers and nodes that can be reached (rsm_get_interconnect_topology(3RSM)).
      *
      * @throws RsmException BAD_CONF (the configured node is not one), CTLR_NOT_PRESENT (a provider of controllers on the class path
      *     cannot be loaded)
      */
     public static Topology topology() {
-        List<Topology.LocalController> controllers = new ArrayList<>();
-        try {
-            for (InterconnectProvider provider : ServiceLoader.load(InterconnectProvider.class)) {
-                controllers.addAll(provider.controllers());
-            }
-        } catch (ServiceConfigurationError e) {
-            throw RsmException.of(RsmError.CTLR_NOT_PRESENT, "topology").causedBy(e)
-                .hint("a provider of other controllers on the class path cannot be loaded");
+        int node = Nodes.configured("topology");
+        return new Topology(node, Interconnects.controllers());
+    }
+
+    /**
+     * Returns the segments that are published on this machine (in this network namespace), by node and id. The kernel lists them: no
+     * exporter is asked, so none can delay this or hide from it. A segment that is published or unpublished meanwhile may be in the
+     * list or not.
+     *
+     * @param processes  whether to look for the exporters' process ids, which takes up to a second on a machine with many
+     *                   processes; otherwise only those of this process's segments are known
+     * @throws RsmException CTLR_NOT_PRESENT (native functions cannot be called, or a provider of controllers on the class path cannot
+     *     be loaded), INSUFFICIENT_RESOURCES, INSUFFICIENT_MEM
+     */
+    public static List<PublishedSegment> published(boolean processes) {
+        Stack.reserve();
+        Map<Long, ExportSegment> own = ExportSegment.published();
+        List<PublishedSegment> found = new ArrayList<>();
+        for (PublishedSegment each : Interconnects.published(processes)) {
+            ExportSegment mine = own.get(ExportSegment.place(each.node(), each.segmentId()));
+            found.add(mine == null ? each : new PublishedSegment(mine.controller().name(), each.node(), each.segmentId(), each.uid(),
+                Credentials.pid(), true));
         }
-        return new Topology(LoopbackProvider.configuredNode("topology"), List.copyOf(controllers));
+        found.sort(Comparator.comparingInt(PublishedSegment::node).thenComparingLong(PublishedSegment::segmentId));
+        return List.copyOf(found);
+    }
+
+    /**
+     * Returns this process's segments on the controller: export segments that have not been destroyed, and import segments that are
+     * connected, in no particular order. Segments that nobody references any more may be missing.
+     */
+    public List<Segment> segments() {
+        List<Segment> open = new ArrayList<>();
+        synchronized (segments) {
+            for (Segment segment : segments) {
+                if (segment.isOpen()) {
+                    open.add(segment);
+                }
+            }
+        }
+        return List.copyOf(open);
+    }
+
+    /** Lists a segment in {@link #segments}, without keeping it reachable. If that fails, the segment is closed. */
+    <S extends Segment> S listed(S segment) {
+        try {
+            segments.add(segment);
+            return segment;
+        } catch (Error e) {
+            segment.close();
+            throw e;
+        }
+    }
+
+    /** The segment has ended. */
+    void ended(Segment segment) {
+        segments.remove(segment);
     }
 
     /** The canonical name. */
@@ -159,7 +192,7 @@ public final class Controller implements AutoCloseable {
         return interconnect.name();
     }
 
-    /** The node that is played here, 0 to 63. */
+    /** The node of this process on it, 0 to 63. */
     public int nodeId() {
         return interconnect.localNode();
     }
@@ -167,17 +200,26 @@ public final class Controller implements AutoCloseable {
     /** Whether there is a reference left. */
     public boolean isOpen() {
         synchronized (OPEN) {
-            return references > 0;
+            return references > 0 && !interconnect.ended();
         }
     }
 
     /**
-     * What the controller can do (rsm_get_controller_attr(3RSM)).
+     * Returns the attributes of the controller (rsm_get_controller_attr(3RSM)).
      *
      * @throws RsmException CTLR_NOT_PRESENT if it has been released
      */
     public ControllerAttributes attributes() {
         return live("controller-attr").attributes();
+    }
+
+    /**
+     * Returns what can be done with segments that are imported over it. Beyond the RSMAPI.
+     *
+     * @throws RsmException CTLR_NOT_PRESENT if it has been released
+     */
+    public Capabilities capabilities() {
+        return live("capabilities").capabilities();
     }
 
     /**
@@ -236,17 +278,17 @@ public final class Controller implements AutoCloseable {
         Stack.reserve();
         Interconnect live = live("export-create");
         ExportSegment.checkLength(live, 0, length, flags);
-        return ExportSegment.of(this, live.allocate(length, flags), length, flags, null);
+        return ExportSegment.of(this, live.allocate(length, ExportSegment.memoryOptions(flags)), length, flags, null);
     }
 
     /**
      * Creates an export segment of the caller's own memory (rsm_memseg_export_create(3RSM)), which stays where it is and keeps its
-     * content, now and after {@link ExportSegment#destroy()}. While this call runs, nobody may write to it.
+     * content, now and after {@link ExportSegment#destroy()}. Do not write to it during this call.
      *
-     * <p>A wrong address here could take memory away from the JVM itself. So it has to be memory that the library knows to be
+     * <p>A wrong address could take memory away from the JVM itself. So it has to be memory that the library knows to be
      * the caller's: memory from {@link LocalMemory#allocate}, or a direct buffer's
-     * ({@link #exportCreate(ByteBuffer, int)}). Whoever gets memory from elsewhere starts the JVM with
-     * {@code -Drsmapi.foreign-memory=allow} and answers for the addresses.
+     * ({@link #exportCreate(ByteBuffer, int)}). For memory from elsewhere, start the JVM with
+     * {@code -Drsmapi.foreign-memory=allow}; the caller is then responsible for the addresses.
      *
      * @param address  a multiple of the page size
      * @param length   bytes, a multiple of the page size
@@ -264,7 +306,7 @@ public final class Controller implements AutoCloseable {
         ExportSegment.checkLength(live, address, length, flags);
         LocalMemory.Part part = occupied("export-create", address, length);
         try {
-            return ExportSegment.of(this, live.adopt(address, length, part, flags), length, flags, part);
+            return ExportSegment.of(this, live.adopt(address, length, part, ExportSegment.memoryOptions(flags)), length, flags, part);
         } catch (RuntimeException | Error e) {
             if (part != null) {
                 part.release();
@@ -279,20 +321,14 @@ public final class Controller implements AutoCloseable {
         if (memory == null) {
             return null;
         }
-        LocalMemory.Part part = memory.occupy(address, length, true);
-        if (part == null && Reclaim.giveBackEnded()) { // a mapping that was closed keeps its place while a thread may be using it
-            part = memory.occupy(address, length, true);
+        for (Room room = new Room(address, length); ; ) {
+            LocalMemory.Part part = memory.occupy(address, length, true);
+            if (part != null) {
+                return part;
+            }
+            room.makeAfter(new NoRoom(RsmException.of(RsmError.BAD_ADDR, op).with("address", address).with("length", length)
+                .hint("another segment or mapping lies over a part of this memory")));
         }
-        if (part == null) {
-            Reclaim.collect();
-            part = memory.occupy(address, length, true);
-        }
-        if (part == null) {
-            String obstacle = Reclaim.obstacle(address, length);
-            throw RsmException.of(RsmError.BAD_ADDR, op).with("address", address).with("length", length)
-                .hint(obstacle != null ? obstacle : "another segment or mapping lies over a part of this memory");
-        }
-        return part;
     }
 
     /**
@@ -311,7 +347,8 @@ public final class Controller implements AutoCloseable {
         long address = memory.address();
         long length = memory.length();
         ExportSegment.checkLength(live, address, length, flags);
-        return ExportSegment.of(this, live.adopt(address, length, memory.owner(), flags), length, flags, memory.owner());
+        return ExportSegment.of(this, live.adopt(address, length, memory.owner(), ExportSegment.memoryOptions(flags)), length, flags,
+            memory.owner());
     }
 
     /**
@@ -365,13 +402,13 @@ public final class Controller implements AutoCloseable {
      *
      * @param node        the exporting node; the local one is {@link #nodeId()}
      * @param segmentId   any 32-bit id
-     * @param permission  0400, 0200 or 0600; or 0, which is granted to those who could have one of the others, and with which
-     *                    nothing can be mapped
+     * @param permission  0400, 0200 or 0600; or 0, which is granted to importers that could have one of the others, and with
+     *                    which nothing can be mapped
      * @param timeout     how long to wait for the exporter's answer; an exporter answers in microseconds unless it is stopped
-     * @throws RsmException in this order: CTLR_NOT_PRESENT (released), PERM_DENIED (a permission that is none), BAD_SEGID (not
+     * @throws RsmException in this order: CTLR_NOT_PRESENT (released), PERM_DENIED (not a permission), BAD_SEGID (not
      *     32 bits), CTLR_NOT_PRESENT (another node over loopback), REMOTE_NODE_UNREACHABLE, INSUFFICIENT_RESOURCES,
      *     SEG_NOT_PUBLISHED, BAD_DRIVER_VERSION, SEG_NOT_PUBLISHED_TO_NODE, PERM_DENIED (not granted), INSUFFICIENT_RESOURCES (the
-     *     exporter's, or this user has its share of its importers), CONN_ABORTED (the exporter broke off or breaks the protocol),
+     *     exporter's, or its limit of importers is reached), CONN_ABORTED (the exporter closed the connection or broke the protocol),
      *     TIMEOUT, INTERRUPTED
      */
     public ImportSegment importConnect(int node, long segmentId, int permission, Duration timeout) {

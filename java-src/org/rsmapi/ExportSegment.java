@@ -2,20 +2,28 @@ package org.rsmapi;
 
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.EnumSet;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.locks.ReentrantLock;
 import org.rsmapi.mem.Accesses;
+import org.rsmapi.mem.ForeignView;
 import org.rsmapi.mem.Reclaim;
 import org.rsmapi.spi.AccessPolicy;
 import org.rsmapi.spi.Entrance;
 import org.rsmapi.spi.ExportedMemory;
 import org.rsmapi.spi.Interconnect;
-import org.rsmapi.sys.Identity;
+import org.rsmapi.spi.MemoryOption;
+import org.rsmapi.spi.Nodes;
+import org.rsmapi.spi.Signals;
+import org.rsmapi.sys.Credentials;
 import org.rsmapi.sys.Stack;
 import org.rsmapi.sys.Vm;
 
@@ -24,31 +32,29 @@ import org.rsmapi.sys.Vm;
  * (rsm_memseg_export_create(3RSM), rsm_memseg_export_publish(3RSM)).
  *
  * <p>The exporter reads and writes it through the methods of {@link SegmentMemory}, at any time from create to destroy. A
- * published segment stays published until it is unpublished or destroyed, or the process ends, whether or not anybody keeps this
- * object.
+ * published segment stays published until it is unpublished or destroyed, or the process ends, also if this object is no longer
+ * referenced.
  *
- * <p>When {@link #unpublish()} or {@link #destroy()} returns, no importer sees the memory any more or can change it, not even
- * one that is stopped or means harm. What the exporter wrote is kept.
+ * <p>When {@link #unpublish()} or {@link #destroy()} returns, no importer can read or change the memory any more, not even one that is
+ * stopped or hostile. The exporter's writes are kept.
  *
- * <p>Publishing again after that has to move the content to a new memory file. The exporter's own access through this class waits
- * meanwhile; whoever writes by raw address, or has one long compiled loop of plain writes under way, must hold off.
+ * <p>Publishing again after that copies the content to a new memory file. The exporter's access through this class waits
+ * during the copy. Do not write by raw address, or in one long compiled loop of plain writes, at that time.
  */
 public final class ExportSegment extends SegmentMemory implements Segment {
-    /** {@code RSM_ALLOW_REBIND}: the memory may be exchanged later. */
+    /** {@code RSM_ALLOW_REBIND}: {@link #rebind} is allowed. */
     public static final int ALLOW_REBIND = 1;
     /** {@code RSM_CREATE_SEG_DONTWAIT}: fail rather than wait for resources. */
     public static final int CREATE_SEG_DONTWAIT = 2;
-    /** Beyond the RSMAPI: enter all pages into the page table now, so that no first access has to. */
+    /** Beyond the RSMAPI: enter all pages into the page table now. */
     public static final int PREFAULT = 1 << 16;
-    /** Beyond the RSMAPI: keep the memory from being swapped out, for as long as it is shared. */
+    /** Beyond the RSMAPI: keep the memory from being swapped out while it is shared. */
     public static final int LOCK = 1 << 17;
     /** Beyond the RSMAPI: huge pages. The length, and an address, have to be multiples of {@link #hugePageSize()}. */
     public static final int HUGE_PAGES = 1 << 18;
 
-    private static final long MAX_ID = 0xFFFF_FFFFL;
     private static final long FIRST_FREE_ID = 0x40_0000L;
     private static final long FIRST_AUTOMATIC_ID = 0x8000_0000L;
-    private static final int MAX_NODE = 63;
     private static final int MAX_PERMISSION = 0666;
 
     /** Published segments are reachable from here, so that dropping the object does not unpublish. */
@@ -58,11 +64,11 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     private final Controller controller;
     private final ExportedMemory memory;
     private final int flags;
-    private final int umask = Identity.umask();
+    private final int umask = Credentials.umask();
     private final Owner owner;
     private final boolean allocated;
     private final Reclaim.Watch watch;
-    private final Signaling signaling;
+    private final PollReferences references = new PollReferences();
     private final Gate gate = new Gate();
     private final Holds holds = new Holds();
     /** Where the memory that was allocated for it is or was. */
@@ -76,10 +82,12 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         private final List<AccessEntry> access;
         /** Not changed any more when others can see it. */
         private long segmentId;
+        private final String layout;
 
-        Publication(long segmentId, List<AccessEntry> access) {
+        Publication(long segmentId, List<AccessEntry> access, String layout) {
             this.segmentId = segmentId;
             this.access = access;
+            this.layout = layout;
         }
     }
 
@@ -98,19 +106,18 @@ public final class ExportSegment extends SegmentMemory implements Segment {
             former.ensureCapacity(former.size() + 2);
         }
 
-        synchronized void change(Object next) {
-            release();
+        /** Returns what releases the memory that was the segment's before. */
+        synchronized Runnable change(Object next) {
+            Object before = present;
+            if (before != null) {
+                former.add(before);
+            }
             present = next;
-        }
-
-        synchronized void release() {
-            if (present instanceof LocalMemory.Part) {
-                ((LocalMemory.Part) present).release();
-            }
-            if (present != null) {
-                former.add(present);
-            }
-            present = null;
+            return () -> {
+                if (before instanceof LocalMemory.Part) {
+                    ((LocalMemory.Part) before).release();
+                }
+            };
         }
     }
 
@@ -121,15 +128,32 @@ public final class ExportSegment extends SegmentMemory implements Segment {
             segment = new ExportSegment(controller, memory, size, flags, owner);
         } catch (RuntimeException | Error e) {
             memory.destroy();
-            memory.giveBack();
+            memory.unmap();
             throw e;
         }
         Reclaim.reap();
-        return segment;
+        return controller.listed(segment);
+    }
+
+    /** The published segments by {@link #place}. */
+    static Map<Long, ExportSegment> published() {
+        Map<Long, ExportSegment> found = new HashMap<>();
+        for (ExportSegment segment : PUBLISHED) {
+            long id = segment.segmentId();
+            if (id >= 0) {
+                found.put(place(segment.controller.nodeId(), id), segment);
+            }
+        }
+        return found;
+    }
+
+    /** Node and id as one number. */
+    static long place(int node, long segmentId) {
+        return (long) node << 32 | segmentId;
     }
 
     private ExportSegment(Controller controller, ExportedMemory memory, long size, int flags, Object owner) {
-        super(memory.address(), size, size, true);
+        super(memory.address(), size, size, true, false);
         this.controller = controller;
         this.memory = memory;
         this.flags = flags;
@@ -137,21 +161,10 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         this.first = memory.address();
         Owner holder = new Owner(owner);
         this.owner = holder;
-        this.signaling = new Signaling(memory.signals(), new Signaling.State() {
-            @Override
-            public void checkOpen(String op) {
-                checkLive(op);
-            }
-
-            @Override
-            public RsmException ended(String op) {
-                return null;
-            }
-        });
         this.watch = Reclaim.whenUnreachable(this, () -> { // last: if anything fails, the caller ends the memory
             memory.destroy();
-            memory.giveBack();
-            holder.release();
+            memory.unmap();
+            holder.change(null).run();
         });
     }
 
@@ -165,14 +178,29 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         return Vm.hugePageSize();
     }
 
+    /** Those of the flags that say how the memory is to be. */
+    static Set<MemoryOption> memoryOptions(int flags) {
+        Set<MemoryOption> options = EnumSet.noneOf(MemoryOption.class);
+        add(options, MemoryOption.PREFAULT, flags & PREFAULT);
+        add(options, MemoryOption.LOCK, flags & LOCK);
+        add(options, MemoryOption.HUGE_PAGES, flags & HUGE_PAGES);
+        return options;
+    }
+
+    private static void add(Set<MemoryOption> options, MemoryOption option, int flag) {
+        if (flag != 0) {
+            options.add(option);
+        }
+    }
+
     /** Checks 4 to 6 of create. */
     static void checkLength(Interconnect interconnect, long address, long length, int flags) {
         RsmException failure = null;
         if (length <= 0) {
-            failure = RsmException.of(RsmError.BAD_LENGTH, "export-create");
+            failure = RsmException.of(RsmError.BAD_LENGTH, "export-create").hint("a segment has at least one page");
         } else if (length % Vm.pageSize() != 0 || address % Vm.pageSize() != 0) {
             failure = RsmException.of(RsmError.BAD_MEM_ALIGNMENT, "export-create")
-                .hint("address and length have to be multiples of the page size");
+                .hint("address and length have to be multiples of the page size" + next(length, (flags & HUGE_PAGES) != 0));
         } else {
             long max = interconnect.attributes().maxExportSegmentSize();
             if (!interconnect.localOnly() && max != 0 && length > max) {
@@ -195,7 +223,16 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         }
         return length % huge == 0 && address % huge == 0 ? null
             : RsmException.of(RsmError.BAD_MEM_ALIGNMENT, op).with("huge-page-size", huge)
-                .hint("with huge pages, address and length have to be multiples of their size");
+                .hint("with huge pages, address and length have to be multiples of their size" + next(length, true));
+    }
+
+    /** For hints: the next multiple of the page size; empty if the length is one. */
+    private static String next(long length, boolean hugePages) {
+        long page = hugePages && hugePageSize() != 0 ? hugePageSize() : Vm.pageSize();
+        if (length % page == 0 || length > Long.MAX_VALUE - page) {
+            return "";
+        }
+        return "; the next length is " + (length / page + 1) * page + ", which :round-up true takes in Clojure";
     }
 
     /**
@@ -221,6 +258,18 @@ public final class ExportSegment extends SegmentMemory implements Segment {
      *     RESERVED_SEGID, BAD_ACL, SEGID_IN_USE, INSUFFICIENT_MEM, INSUFFICIENT_RESOURCES
      */
     public long publish(long segmentId, List<AccessEntry> access) {
+        return publish(segmentId, access, null);
+    }
+
+    /**
+     * Publishes the segment with a description of what it contains, which importers find in {@link ImportSegment#layout()}. Beyond the
+     * RSMAPI.
+     *
+     * @param layout  any text of at most 65,536 bytes in UTF-8; the Clojure namespace {@code rsmapi.layout} gives it a form. Null or
+     *                empty for none
+     * @throws RsmException see {@link #publish(long, List)}; BAD_ARGS_ERRORS (the text is too long), after BAD_ACL
+     */
+    public long publish(long segmentId, List<AccessEntry> access, String layout) {
         Stack.reserve();
         lock.lock();
         try {
@@ -230,10 +279,11 @@ public final class ExportSegment extends SegmentMemory implements Segment {
             }
             checkId(segmentId);
             List<AccessEntry> entries = checkAccess("export-publish", access);
-            Publication next = new Publication(segmentId, entries);
+            byte[] text = layoutBytes(layout);
+            Publication next = new Publication(segmentId, entries, text == null ? null : layout);
             try {
                 PUBLISHED.add(this); // before, because nothing may fail afterwards
-                next.segmentId = Integer.toUnsignedLong(memory.publish((int) segmentId, new AccessPolicy(entries, umask), gate));
+                next.segmentId = Integer.toUnsignedLong(memory.publish((int) segmentId, new AccessPolicy(entries, umask), text, gate));
             } catch (RuntimeException | Error e) {
                 PUBLISHED.remove(this);
                 throw e;
@@ -245,8 +295,21 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         }
     }
 
+    private static byte[] layoutBytes(String layout) {
+        if (layout == null || layout.isEmpty()) {
+            return null;
+        }
+        byte[] text = layout.length() > ExportedMemory.MAX_LAYOUT_BYTES ? null : layout.getBytes(StandardCharsets.UTF_8);
+        if (text == null || text.length > ExportedMemory.MAX_LAYOUT_BYTES) {
+            throw RsmException.of(RsmError.BAD_ARGS_ERRORS, "export-publish").with("argument", "layout")
+                .with("length", text == null ? layout.length() : text.length)
+                .hint("a layout has at most " + ExportedMemory.MAX_LAYOUT_BYTES + " bytes");
+        }
+        return text;
+    }
+
     private static void checkId(long id) {
-        if (id < 0 || id > MAX_ID) {
+        if (id < 0 || id > SegmentIdRange.MAX_ID) {
             throw RsmException.of(RsmError.BAD_SEGID, "export-publish").with("segment-id", id)
                 .hint("segment ids have 32 bits");
         }
@@ -274,10 +337,10 @@ public final class ExportSegment extends SegmentMemory implements Segment {
             AccessEntry entry = (AccessEntry) each;
             checked.add(entry);
             boolean reachable = interconnect.localOnly() ? entry.node() == interconnect.localNode()
-                : entry.node() >= 0 && entry.node() <= MAX_NODE;
+                : Nodes.exists(entry.node());
             if (!reachable) {
                 throw RsmException.of(RsmError.BAD_ACL, op).with("node", entry.node()).with("perm", entry.permission())
-                    .hint(interconnect.localOnly() ? "loopback takes one entry, for the local node" : "nodes are 0 to 63");
+                    .hint(interconnect.localOnly() ? "loopback takes one entry, for the local node" : Nodes.RANGE);
             }
             if (entry.permission() < 0 || entry.permission() > MAX_PERMISSION) {
                 throw RsmException.of(RsmError.BAD_ACL, op).with("node", entry.node()).with("perm", entry.permission())
@@ -288,8 +351,8 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     }
 
     /**
-     * Ends the publication (rsm_memseg_export_unpublish(3RSM)). Importers are told, and when this returns the memory is out of
-     * their reach. The content stays, and the segment can be published again.
+     * Ends the publication (rsm_memseg_export_unpublish(3RSM)). Importers receive a notice, and when this returns they can no
+     * longer reach the memory. The content stays, and the segment can be published again.
      *
      * @throws RsmException in this order: BAD_SEG_HNDL (destroyed), SEG_NOT_PUBLISHED, INSUFFICIENT_MEM (there was no memory to
      *     move the content to; importers are disconnected, and the call has to be made again)
@@ -308,8 +371,8 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     }
 
     /**
-     * Changes the access list (rsm_memseg_export_republish(3RSM)). It counts for later connects; connected importers keep what
-     * they have.
+     * Changes the access list (rsm_memseg_export_republish(3RSM)). It applies to later connects; connected importers keep
+     * their permission.
      *
      * @param access  as in {@link #publish(long, List)}
      * @throws RsmException in this order: BAD_SEG_HNDL (destroyed), SEG_NOT_PUBLISHED, BAD_ACL
@@ -320,7 +383,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         try {
             checkPublished("export-republish");
             List<AccessEntry> entries = checkAccess("export-republish", access);
-            Publication next = new Publication(publication.segmentId, entries);
+            Publication next = new Publication(publication.segmentId, entries, publication.layout);
             memory.republish(new AccessPolicy(entries, umask));
             publication = next;
         } finally {
@@ -329,13 +392,12 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     }
 
     /**
-     * Takes other memory in the place of the present one (rsm_memseg_export_rebind(3RSM)): memory from {@link LocalMemory#allocate},
-     * by its address. Importers keep their connections, and see what it contains where they have mapped the segment; what they saw is
-     * undefined while the call runs. The present memory keeps its content, if it is the caller's own.
+     * Replaces the memory by other memory (rsm_memseg_export_rebind(3RSM)): memory from {@link LocalMemory#allocate}, by its address.
+     * Importers keep their connections and mappings, and see the new content; during the call they see a mixture. The present memory
+     * keeps its content, if it is the caller's own.
      *
-     * <p>This segment is then at the new address. Its access through this class waits meanwhile; otherwise nobody may write to the new
-     * memory while the call runs, and whoever writes by raw address, or has one long compiled loop of plain access under way, must hold
-     * off.
+     * <p>The segment is then at the new address. Its access through this class waits during the call. Do not write to the new memory in
+     * another way, by raw address, or in one long compiled loop of plain access, during the call.
      *
      * @param address  a multiple of the page size
      * @param length   the segment's size
@@ -362,7 +424,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
     }
 
     /**
-     * Takes a direct buffer's memory, from its position to its limit, in the place of the present one.
+     * Replaces the memory by that of a direct buffer, from its position to its limit.
      *
      * @throws RsmException as {@link #rebind(long, long)}; BAD_ADDR too if the buffer is null, on the heap or read-only, if its memory
      *     has been freed, or can be freed by closing an arena
@@ -426,7 +488,8 @@ public final class ExportSegment extends SegmentMemory implements Segment {
             }
             throw e;
         }
-        owner.change(next);
+        endFormerView();
+        ForeignView.whenClosed(this, owner.change(next));
         if (allocated) {
             watch.emptied(first, size());
         }
@@ -444,7 +507,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         lock.lock();
         try {
             checkLive("export-destroy");
-            signaling.checkUnreferenced("export-destroy");
+            references.checkNone("export-destroy");
             end();
         } finally {
             lock.unlock();
@@ -465,24 +528,26 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         destroyed = true;
         publication = null;
         PUBLISHED.remove(this);
+        endView();
         if (allocated) {
             watch.ended();
             watch.emptied(first, size());
-            watch.vacated(first, size());
+            ForeignView.whenClosed(this, () -> watch.vacated(first, size()));
         } else {
             watch.cancel();
         }
-        owner.release();
+        ForeignView.whenClosed(this, owner.change(null));
+        controller.ended(this);
     }
 
-    /** Destroys the segment if that has not been done, whether or not somebody has its poll descriptor. */
+    /** Destroys the segment if that has not been done, also with poll descriptors in use. */
     @Override
     public void close() {
         Stack.reserve();
         lock.lock();
         try {
             if (!destroyed) {
-                signaling.dropReferences();
+                references.dropAll();
                 end();
             }
         } finally {
@@ -526,12 +591,18 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         return now == null ? null : now.access;
     }
 
+    /** The layout it is published with; null if there is none, or it is not published. */
+    public String layout() {
+        Publication now = publication;
+        return now == null ? null : now.layout;
+    }
+
     /** The flags of create. */
     public int flags() {
         return flags;
     }
 
-    /** Whether it is published. While another thread publishes or unpublishes it, this waits for how that ends. */
+    /** Whether it is published. Waits while another thread publishes or unpublishes it. */
     public boolean isPublished() {
         Stack.reserve();
         lock.lock();
@@ -557,12 +628,22 @@ public final class ExportSegment extends SegmentMemory implements Segment {
 
     @Override
     public void signalPost(int flags) {
-        signaling.post(flags);
+        checkLive("signal-post");
+        memory.post((flags & SIGPOST_NO_ACCUMULATE) == 0);
     }
 
     @Override
     public void signalWait(Duration timeout) {
-        signaling.await(timeout);
+        String op = "signal-wait";
+        Signals signals = memory.signals();
+        SignalWait wait = new SignalWait(op, timeout, signals);
+        do {
+            checkLive(op);
+            if (signals.take()) {
+                return;
+            }
+            checkLive(op);
+        } while (!wait.await(signals));
     }
 
     @Override
@@ -570,7 +651,8 @@ public final class ExportSegment extends SegmentMemory implements Segment {
         Stack.reserve();
         lock.lock();
         try {
-            return signaling.reference(this);
+            checkLive("get-pollfd");
+            return references.add(this, memory.signals());
         } finally {
             lock.unlock();
         }
@@ -578,14 +660,20 @@ public final class ExportSegment extends SegmentMemory implements Segment {
 
     @Override
     public void releasePollfd() {
-        signaling.release();
+        checkLive("release-pollfd");
+        references.drop();
     }
 
     @Override
-    void empty() {
+    void empty(long offset, long bytes) {
         if (ending && allocated && base == first) {
             Vm.drop(first, size());
         }
+    }
+
+    @Override
+    boolean isWritable() {
+        return true;
     }
 
     @Override
@@ -624,7 +712,7 @@ public final class ExportSegment extends SegmentMemory implements Segment {
             VarHandle.fullFence();
             // Of virtual threads nothing is seen: their bulk writes find out by the field moves, and of an interpreted write of a
             // single value the bytecode or two between check and access remain.
-            for (int i = 0; i < LOOKS && Accesses.areSeen(REFUSED); i++) {
+            for (int i = 0; i < LOOKS && Accesses.areSeenIn(SegmentMemory.class, REFUSED); i++) {
                 Thread.onSpinWait();
             }
         }

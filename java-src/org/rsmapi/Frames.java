@@ -2,13 +2,13 @@ package org.rsmapi;
 
 import java.util.List;
 
-/** Tells the library's frames in a stack trace from those of its callers. */
+/** Distinguishes the library's frames in a stack trace from those of its callers. */
 final class Frames {
     private static final String FACTORY = RsmException.class.getName();
     private static final String ROOT = Frames.class.getPackageName();
     private static final List<String> PACKAGES =
         List.of(ROOT, ROOT + ".clj", ROOT + ".loopback", ROOT + ".mem", ROOT + ".spi", ROOT + ".sys");
-    private static final List<String> NAMESPACES = List.of("rsmapi.core", "rsmapi.error");
+    private static final List<String> NAMESPACES = List.of("rsmapi.core", "rsmapi.error", "rsmapi.inspect", "rsmapi.layout");
     private static final String INTERNAL_NAMESPACES = "rsmapi.impl.";
     /** Between two frames of the library there may be such ones: of a sequence, a collection, a lock. */
     private static final List<String> RUNTIME = List.of("clojure.", "java.", "javax.", "jdk.", "sun.");

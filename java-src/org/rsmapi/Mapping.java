@@ -1,8 +1,11 @@
 package org.rsmapi;
 
+import java.lang.invoke.VarHandle;
 import java.util.Locale;
+import org.rsmapi.mem.ForeignView;
 import org.rsmapi.mem.Reclaim;
-import org.rsmapi.spi.Connection;
+import org.rsmapi.mirror.Mirror;
+import org.rsmapi.spi.MappedRange;
 import org.rsmapi.sys.Vm;
 
 /**
@@ -16,35 +19,36 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
     private enum State { MAPPED, ABORTED, UNMAPPED }
 
     final ImportSegment segment;
-    private final Permission permission;
-    private final int attributes;
-    private final long offset;
+    private final MappedRange range;
+    private final MapRequest request;
     private final boolean implicit;
     /** The part of local memory over which it lies, or null. */
     private final LocalMemory.Part part;
-    /** Gives the part back; null if there is none. */
+    /** Releases the part if the mapping is lost; null if there is none. */
     private final Reclaim.Watch watch;
     private final Holds holds = new Holds();
     private volatile State state = State.MAPPED;
-    /** Never read: it is reachable, and with it the address range is there, for as long as a thread may use this object. */
+    /** Never read: keeps the address range from being returned while a thread may use this object. */
     @SuppressWarnings("unused")
     private Object keeper;
 
-    Mapping(ImportSegment segment, Connection connection, long address, int attributes, Permission permission, long offset,
-            long length, LocalMemory.Part part, boolean implicit) {
-        super(address, permission.reads() ? length : -1, permission.writes() ? length : -1);
+    Mapping(ImportSegment segment, MappedRange range, MapRequest request, LocalMemory.Part part, boolean implicit) {
+        super(range.address(), request.wanted().reads() ? request.length() : -1, request.wanted().writes() ? request.length() : -1,
+            false, range instanceof Mirror);
         this.segment = segment;
-        this.permission = permission;
-        this.attributes = attributes;
-        this.offset = offset;
+        this.range = range;
+        this.request = request;
         this.implicit = implicit;
         this.part = part;
         this.watch = part == null ? null : Reclaim.whenUnreachable(this, () -> {
             if (!part.isVacated()) { // otherwise there may be something new, written to the local memory since
-                connection.detach(address, length);
+                range.replaceWithZeroPages();
             }
             part.release();
         });
+        if (part != null) {
+            part.placed(request.options());
+        }
     }
 
     /** Unmaps it if that has not been done ({@link ImportSegment#unmap()}). */
@@ -54,8 +58,8 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
     }
 
     /**
-     * Stops access; called with the segment's lock held, before the pages are taken away. Unmapping waits for those who have to finish
-     * something here; when the exporter has taken the memory away there is nothing to finish.
+     * Stops access; called with the segment's lock held, before the pages are taken away. Unmapping waits for accesses that have to be
+     * finished here. When the exporter has taken the memory away there is nothing to finish.
      */
     void end(boolean unmapped) {
         if (unmapped && state == State.MAPPED) {
@@ -64,26 +68,98 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
         readLimit = -1;
         writeLimit = -1;
         state = unmapped ? State.UNMAPPED : State.ABORTED;
+        endView();
     }
 
-    /** Leaves the address range, from which the pages have been taken away, to be given back when no thread can be using it. */
-    void leave() {
-        if (part != null) {
-            part.vacate();
-            watch.ended();
-            watch.vacated(base, Vm.wholePages(size()));
-        } else if ((attributes & ImportSegment.MAP_FIXED) != 0) {
-            Reclaim.ended(this, base, Vm.wholePages(size())); // the same address may be wanted again
-        } else {
-            keeper = Reclaim.ended(base, Vm.wholePages(size()));
+    /** The copy that it is; null where it is the exporter's memory. */
+    Mirror mirror() {
+        return range instanceof Mirror ? (Mirror) range : null;
+    }
+
+    /** Whether it is a copy of the exporter's memory ({@link Capabilities.Memory#MIRRORED}). */
+    public boolean isMirror() {
+        return range instanceof Mirror;
+    }
+
+    /**
+     * Brings in what the exporter has, where the mapping is a copy of it ({@link #isMirror()}): when this returns, reading gives what was
+     * there at the time of the call or later. What this process has written and not sent yet stays. Opening a barrier does this for
+     * the whole mapping. Where the memory is shared, this is a full fence. Beyond the RSMAPI.
+     *
+     * @param offset  in the mapping, in bytes; whole words of 8 bytes are brought in
+     * @param length  in bytes
+     * @throws RsmException in this order: SEG_NOT_MAPPED, BAD_LENGTH (negative), BAD_OFFSET (not wholly inside), CONN_ABORTED,
+     *     BARRIER_FAILURE (no answer: a part may have been brought in)
+     */
+    public void pull(long offset, long length) {
+        String op = "pull";
+        checkSync(op, offset, length);
+        if (isMirror()) {
+            segment.remote().pull(op, mirror(), offset, length);
+        }
+        VarHandle.fullFence();
+    }
+
+    /**
+     * Sends what this process has changed, where the mapping is a copy of the exporter's memory ({@link #isMirror()}), and waits until it
+     * has arrived. Closing a barrier does this for the whole mapping. Where the memory is shared, this is a full fence. Beyond the
+     * RSMAPI.
+     *
+     * @param offset  in the mapping, in bytes; whole words of 8 bytes are sent, if one of their bytes has changed
+     * @param length  in bytes
+     * @throws RsmException in this order: SEG_NOT_MAPPED, PERM_DENIED (mapped for reading), BAD_LENGTH (negative), BAD_OFFSET (not
+     *     wholly inside), CONN_ABORTED, BARRIER_FAILURE (nobody knows whether it has arrived; the next push sends it again)
+     */
+    public void push(long offset, long length) {
+        String op = "push";
+        VarHandle.fullFence();
+        if (isCurrent() && !permission().writes()) {
+            throw RsmException.of(RsmError.PERM_DENIED, op).with("offset", offset).with("perm", permission())
+                .hint("the mapping is read-only");
+        }
+        checkSync(op, offset, length);
+        if (isMirror()) {
+            segment.remote().push(op, mirror(), offset, length);
         }
     }
 
-    /** Of a mapping over local memory the pages belong to that, and are its size. */
+    private void checkSync(String op, long offset, long length) {
+        if (!isCurrent()) {
+            throw RsmException.of(RsmError.SEG_NOT_MAPPED, op).with("offset", offset);
+        }
+        if (length < 0) {
+            throw RsmException.of(RsmError.BAD_LENGTH, op).with("length", length).hint("a length is 0 or more bytes");
+        }
+        if (offset < 0 || offset > size() - length) {
+            throw RsmException.of(RsmError.BAD_OFFSET, op).with("offset", offset).with("length", length).with("size", size());
+        }
+        segment.checkAborted(op);
+    }
+
+    /** Takes the segment's pages away. */
+    void replaceWithZeroPages() {
+        range.replaceWithZeroPages();
+    }
+
+    /** Has the address range, from which the pages have been taken away, returned when no thread can be using it. */
+    void release() {
+        if (part != null) {
+            part.vacate();
+        }
+        ForeignView.whenClosed(this, () -> {
+            if (part != null) {
+                watch.ended();
+                watch.vacated(base, Vm.wholePages(size()));
+            } else {
+                keeper = range.retire(this);
+            }
+        });
+    }
+
     @Override
-    void empty() {
-        if (part == null && state != State.MAPPED) {
-            Vm.drop(base, Vm.wholePages(size()));
+    void empty(long offset, long bytes) {
+        if (state != State.MAPPED) {
+            range.empty();
         }
     }
 
@@ -113,22 +189,27 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
 
     /** What it was mapped for. */
     public Permission permission() {
-        return permission;
+        return request.wanted();
     }
 
     /** The attributes of the call that made it: {@link ImportSegment#MAP_NONE} or {@link ImportSegment#MAP_FIXED}. */
     public int attributes() {
-        return attributes;
+        return request.attributes() & ImportSegment.MAP_FIXED;
     }
 
-    /** Whether put or get have made it, and not a call of map. */
+    /** Whether put or get have made it, instead of map. */
     public boolean isImplicit() {
         return implicit;
     }
 
     /** Where the window starts in the segment, in bytes. */
     public long offset() {
-        return offset;
+        return request.offset();
+    }
+
+    @Override
+    boolean isWritable() {
+        return permission().writes();
     }
 
     @Override
@@ -142,8 +223,8 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
         if (now == State.UNMAPPED) {
             throw RsmException.of(RsmError.SEG_NOT_MAPPED, op).with("offset", at);
         }
-        if (write ? !permission.writes() : !permission.reads()) {
-            throw RsmException.of(RsmError.PERM_DENIED, op).with("offset", at).with("perm", permission)
+        if (write ? !permission().writes() : !permission().reads()) {
+            throw RsmException.of(RsmError.PERM_DENIED, op).with("offset", at).with("perm", permission())
                 .hint(write ? "the mapping is read-only" : "the mapping is write-only");
         }
         if (at < 0 || at > size() - bytes) {
@@ -158,12 +239,12 @@ public final class Mapping extends SegmentMemory implements AutoCloseable {
     @Override
     long refusedUpdate(String op, long at, long bytes) {
         // the right that is missing comes before everything but the end
-        return refused(op, permission.reads(), at, bytes);
+        return refused(op, permission().reads(), at, bytes);
     }
 
     @Override
     public String toString() {
-        return "#<Mapping " + String.format(Locale.ROOT, "0x%08x", segment.segmentId()) + " [" + offset + ", +" + size() + ") " + permission
-            + (state == State.MAPPED ? ">" : state == State.ABORTED ? " aborted>" : " unmapped>");
+        return "#<Mapping " + String.format(Locale.ROOT, "0x%08x", segment.segmentId()) + " [" + offset() + ", +" + size() + ") "
+            + permission() + (state == State.MAPPED ? ">" : state == State.ABORTED ? " aborted>" : " unmapped>");
     }
 }

@@ -3,17 +3,19 @@ package org.rsmapi;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.rsmapi.spi.Entrance;
 import org.rsmapi.spi.Failures;
+import org.rsmapi.spi.Signals;
 import org.rsmapi.sys.Errno;
 import org.rsmapi.sys.OsError;
-import org.rsmapi.sys.Waiting;
+import org.rsmapi.sys.Poll;
 
 /**
  * A descriptor to wait for: {@code struct pollfd} of rsm_memseg_get_pollfd(3RSM) and rsm_intr_signal_wait_pollfd(3RSM). It is either
  * a segment's, from {@link Segment#getPollfd()}, or any other of this process, from {@link #of}.
  */
-public final class PollFd {
+public final class PollFd implements AutoCloseable {
     /** {@code POLLIN}: there is something to read. */
     public static final int IN = 0x01;
     /** {@code POLLPRI}: there is something urgent. */
@@ -29,18 +31,22 @@ public final class PollFd {
     /** {@code POLLRDNORM}: there is something to read; of a segment, an event. */
     public static final int RDNORM = 0x40;
 
-    /** More than a process can have open where nobody has changed the kernel's limit; the kernel says so. */
+    /** More than a process can have open with the kernel's default limit. The kernel reports fewer. */
     private static final int MOST = 1 << 20;
 
     private final Segment segment;
-    private final Signaling signaling;
+    /** Null if it is not a segment's, as {@link #references} is. */
+    private final Signals signals;
+    private final PollReferences references;
     private final int fd;
     private final int events;
     private volatile int revents;
+    private final AtomicBoolean closed = new AtomicBoolean();
 
-    PollFd(Segment segment, Signaling signaling, int fd, int events) {
+    PollFd(Segment segment, Signals signals, PollReferences references, int fd, int events) {
         this.segment = segment;
-        this.signaling = signaling;
+        this.signals = signals;
+        this.references = references;
         this.fd = fd;
         this.events = events;
     }
@@ -52,7 +58,7 @@ public final class PollFd {
      * @param events  what to wait for, such as {@link #IN}
      */
     public static PollFd of(int fd, int events) {
-        return new PollFd(null, null, fd, events);
+        return new PollFd(null, null, null, fd, events);
     }
 
     /** The segment, or null. */
@@ -111,28 +117,71 @@ public final class PollFd {
             waited.add((PollFd) each);
         }
         Entrance.require(op);
-        long deadline = Signaling.deadline(timeout);
-        Signaling.Misses misses = null;
+        List<Signals> simulated = withoutDescriptor(op, waited);
+        if (simulated != null) {
+            return awaitWithoutDescriptors(op, waited, simulated, timeout);
+        }
+        SignalWait wait = new SignalWait(op, timeout, null);
         while (true) {
             List<Ready> found = new ArrayList<>(waited.size()); // so that adding does not fail when an event has been taken
-            switch (poll(op, waited, deadline, found)) {
+            switch (poll(op, waited, wait.deadline(), found)) {
                 case READY:
                     if (!found.isEmpty()) {
                         return found;
                     }
-                    misses = misses == null ? new Signaling.Misses(op, timeout, deadline) : misses; // another one has taken the event
-                    misses.check();
+                    wait.missed(); // another thread has taken the event
                     break;
                 case INTERRUPTED:
-                    throw RsmException.of(RsmError.INTERRUPTED, op);
+                    throw wait.interrupted();
                 default:
-                    throw Signaling.timedOut(op, timeout);
+                    throw wait.timedOut();
+            }
+        }
+    }
+
+    /** The signals of all, if they have no descriptors; null if there are descriptors. */
+    private static List<Signals> withoutDescriptor(String op, List<PollFd> waited) {
+        List<Signals> without = new ArrayList<>();
+        for (PollFd each : waited) {
+            if (each.signals != null && each.fd == -1) {
+                without.add(each.signals);
+            }
+        }
+        if (!without.isEmpty() && without.size() < waited.size()) {
+            throw RsmException.of(RsmError.BAD_ARGS_ERRORS, op).with("argument", "fds")
+                .hint("segments of an interconnect without descriptors cannot be waited for together with others");
+        }
+        return without.isEmpty() ? null : without;
+    }
+
+    private static List<Ready> awaitWithoutDescriptors(String op, List<PollFd> waited, List<Signals> signals, Duration timeout) {
+        SignalWait wait = new SignalWait(op, timeout, signals.get(0));
+        while (true) {
+            List<Ready> found = new ArrayList<>(waited.size());
+            for (PollFd each : waited) {
+                int result = each.resultWithoutDescriptor();
+                each.revents = result;
+                if (result != 0) {
+                    found.add(new Ready(each, result));
+                }
+            }
+            if (!found.isEmpty()) {
+                return found;
+            }
+            switch (signals.get(0).awaitAny(signals, wait.deadline())) {
+                case READY:
+                    wait.missed();
+                    break;
+                case INTERRUPTED:
+                    throw wait.interrupted();
+                default:
+                    throw wait.timedOut();
             }
         }
     }
 
     /** Polls all once, and adds those to {@code ready} for which there is something. */
-    private static Waiting.Outcome poll(String op, List<PollFd> waited, long deadline, List<Ready> ready) {
+    private static Poll.Outcome poll(String op, List<PollFd> waited, long deadline, List<Ready> ready) {
         int[] fds = new int[waited.size()];
         short[] events = new short[fds.length];
         short[] revents = new short[fds.length];
@@ -141,34 +190,64 @@ public final class PollFd {
         try {
             for (int i = 0; i < fds.length; i++) {
                 PollFd each = waited.get(i);
-                held[i] = each.signaling != null && each.signaling.hold();
-                boolean over = each.signaling != null && !held[i];
+                held[i] = each.signals != null && each.signals.hold();
+                boolean over = each.signals != null && !held[i];
                 ended |= over;
                 fds[i] = over ? -1 : each.fd;
                 events[i] = (short) each.events;
             }
             // of a segment that has ended there is something to say at once
-            Waiting.Outcome outcome = Waiting.forAny(fds, events, revents, ended ? System.nanoTime() : deadline);
+            Poll.Outcome outcome = Poll.forAny(fds, events, revents, ended ? System.nanoTime() : deadline);
             for (int i = 0; i < fds.length; i++) {
                 PollFd each = waited.get(i);
-                boolean found = outcome == Waiting.Outcome.READY && revents[i] != 0;
-                int result = each.signaling == null ? found ? revents[i] : 0
-                    : !held[i] ? HUP : found ? each.signaling.pollResult() : 0;
+                boolean found = outcome == Poll.Outcome.READY && revents[i] != 0;
+                int result = each.signals == null ? found ? revents[i] : 0
+                    : !held[i] ? HUP : found ? each.segmentResult() : 0;
                 each.revents = result;
                 if (result != 0) {
                     ready.add(new Ready(each, result));
                 }
             }
-            return ended ? Waiting.Outcome.READY : outcome;
+            return ended ? Poll.Outcome.READY : outcome;
         } catch (OsError e) {
             RsmError error = e.is(Errno.EINVAL) ? RsmError.BAD_ARGS_ERRORS : null; // more descriptors than the process may have
             throw (error == null ? Failures.resources(op, e) : Failures.of(error, op, e)).with("descriptors", fds.length);
         } finally {
             for (int i = 0; i < held.length; i++) {
                 if (held[i]) {
-                    waited.get(i).signaling.letGo();
+                    waited.get(i).signals.release();
                 }
             }
+        }
+    }
+
+    private int resultWithoutDescriptor() {
+        if (!signals.hold()) {
+            return HUP;
+        }
+        try {
+            return segmentResult();
+        } finally {
+            signals.release();
+        }
+    }
+
+    /** What a poll that has found something has found at a segment: an event, the end, or that another thread was faster. */
+    private int segmentResult() {
+        if (signals.take()) {
+            return RDNORM;
+        }
+        return segment instanceof ImportSegment && ((ImportSegment) segment).isAborted() ? HUP : 0;
+    }
+
+    /**
+     * Drops the reference to the segment's descriptor that {@link Segment#getPollfd()} counted, as {@link Segment#releasePollfd()} does.
+     * Idempotent. A descriptor that is not a segment's stays open.
+     */
+    @Override
+    public void close() {
+        if (references != null && closed.compareAndSet(false, true)) {
+            references.drop();
         }
     }
 

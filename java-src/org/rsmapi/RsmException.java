@@ -43,6 +43,8 @@ public final class RsmException extends ExceptionInfo {
 
     private static final int LONGEST_LIST = 64;
     private static final int DEEPEST_LIST = 4;
+    /** Characters of a fact that the message has; the data has all. */
+    private static final int LONGEST_TEXT = 200;
     private static final Pattern READABLE_KEYWORD =
         Pattern.compile(":([a-zA-Z*!_?<>=.+-][\\w*!?<>=.+-]*/)?[a-zA-Z*!_?<>=.+-][\\w*!?<>=.+-]*");
     private static final String HINT = "hint";
@@ -127,7 +129,7 @@ public final class RsmException extends ExceptionInfo {
         String separator = "; ";
         for (Map.Entry<String, Object> fact : facts.entrySet()) {
             if (!fact.getKey().equals(HINT)) {
-                text.append(separator).append(fact.getKey()).append(' ').append(fact.getValue());
+                text.append(separator).append(fact.getKey()).append(' ').append(brief(fact.getValue()));
                 separator = ", ";
             }
         }
@@ -136,6 +138,11 @@ public final class RsmException extends ExceptionInfo {
             text.append(". Hint: ").append(hint);
         }
         return text.toString();
+    }
+
+    private static String brief(Object fact) {
+        String text = String.valueOf(fact);
+        return text.length() <= LONGEST_TEXT ? text : text.substring(0, LONGEST_TEXT) + "...";
     }
 
     @Override
@@ -296,7 +303,7 @@ public final class RsmException extends ExceptionInfo {
     private static Object plain(Object value) {
         try {
             return plain(value, DEEPEST_LIST);
-        } catch (Exception e) { // somebody's own number or list, which fails when it is looked at
+        } catch (Exception e) { // a number or list class of the caller's, which throws
             return "an instance of " + value.getClass().getName();
         }
     }
@@ -330,6 +337,16 @@ public final class RsmException extends ExceptionInfo {
             }
             return Collections.unmodifiableList(copy);
         }
+        if (value instanceof APersistentMap && deep > 0) {
+            Map<Object, Object> copy = new LinkedHashMap<>();
+            for (Object entry : (APersistentMap) value) {
+                if (copy.size() == LONGEST_LIST) {
+                    break;
+                }
+                copy.put(plain(((IMapEntry) entry).key(), deep - 1), plain(((IMapEntry) entry).val(), deep - 1));
+            }
+            return Collections.unmodifiableMap(copy);
+        }
         return "an instance of " + value.getClass().getName();
     }
 
@@ -343,6 +360,13 @@ public final class RsmException extends ExceptionInfo {
                 items.add(clojureValue(item));
             }
             return PersistentVector.create(items);
+        }
+        if (value instanceof Map<?, ?>) {
+            IPersistentMap map = PersistentArrayMap.EMPTY;
+            for (Map.Entry<?, ?> entry : ((Map<?, ?>) value).entrySet()) {
+                map = map.assoc(clojureValue(entry.getKey()), clojureValue(entry.getValue()));
+            }
+            return map;
         }
         return value;
     }

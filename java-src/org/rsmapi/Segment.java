@@ -3,10 +3,10 @@ package org.rsmapi;
 import java.time.Duration;
 
 /**
- * What export and import segments have in common: signals.
+ * An export or import segment: its signals.
  *
- * <p>Every segment handle counts the events that have been posted for it. A post adds one, a wait takes one, so that as many waits
- * succeed as posts were made; events carry nothing, and nobody is told who posted them. They stay when the segment is unpublished,
+ * <p>Every segment handle counts the events that were posted for it. A post adds one and a wait takes one, so as many waits succeed as
+ * events were posted; an event carries no data and no sender. Events stay when the segment is unpublished,
  * revoked or published again, and go with the handle.
  */
 public interface Segment extends AutoCloseable {
@@ -38,7 +38,7 @@ public interface Segment extends AutoCloseable {
     /**
      * A descriptor to wait with, for this segment and other things at once (rsm_memseg_get_pollfd(3RSM)), one reference more. It is
      * for poll(2), epoll(7) and {@link PollFd#await}: it has input while there are events (and, for an import segment, for ever once
-     * the exporter has revoked it or is gone). Nobody may read from it; {@link #signalWait} or {@link PollFd#await} take the event.
+     * the exporter has revoked it or is gone). Do not read from it; {@link #signalWait} and {@link PollFd#await} take the event.
      *
      * <p>While there are references, the segment cannot be destroyed or disconnected; {@link #close()} does it nevertheless.
      *

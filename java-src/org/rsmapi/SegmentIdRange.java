@@ -22,7 +22,8 @@ import java.util.Locale;
 public record SegmentIdRange(long base, long length) {
     private static final String OP = "segment-id-range";
     private static final String DEFAULT_FILE = "/etc/rsm/rsm.segmentid";
-    private static final long MAX_ID = 0xFFFF_FFFFL;
+    /** The largest segment id: they have 32 bits. */
+    static final long MAX_ID = 0xFFFF_FFFFL;
     private static final int FIELDS = 4;
     private static final int LARGEST_FILE = 1 << 20;
 

@@ -7,6 +7,7 @@ import java.lang.ref.Reference;
 import java.time.Duration;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.Function;
+import org.rsmapi.sys.Deadline;
 import org.rsmapi.sys.Vm;
 
 /**
@@ -15,8 +16,8 @@ import org.rsmapi.sys.Vm;
  * <p>A version, a long at a multiple of 8, goes with the data:
  *
  * <pre>
- *   even   nobody writes; every write adds 2
- *   odd    somebody writes
+ *   even   no write; every write adds 2
+ *   odd    a write is under way
  * </pre>
  *
  * A writer makes it odd in one atomic step, writes, and stores the next even number with release order. A reader takes the data for
@@ -40,7 +41,9 @@ public final class Seqlock {
     /** Calls deeper than all others is where the version is taken: see {@link #take}. */
     private static final int DEEPER = 16;
 
-    private static volatile boolean rehearsed;
+    private static final String WRITE = "write-snapshot";
+
+    private static volatile boolean warm;
 
     private Seqlock() {}
 
@@ -76,7 +79,7 @@ public final class Seqlock {
     }
 
     /**
-     * Applies a function to the memory, again if somebody has written meanwhile, and returns its value. What it reads may be half
+     * Applies a function to the memory, again if a write happened meanwhile, and returns its value. What it reads may be half
      * written; what it then throws, or returns, does not count.
      *
      * @param version  offset of the version
@@ -94,7 +97,7 @@ public final class Seqlock {
         if (reader == null) {
             throw RsmException.of(RsmError.BAD_ARGS_ERRORS, op).with("argument", "reader").hint("give a function");
         }
-        Patience patience = new Patience(op, timeout);
+        Backoff backoff = new Backoff(op, timeout);
         while (true) {
             long before = memory.getLongAcquire(version);
             if ((before & 1) == 0) {
@@ -114,7 +117,7 @@ public final class Seqlock {
                     return value;
                 }
             }
-            patience.use(before);
+            backoff.use(before);
         }
     }
 
@@ -134,21 +137,68 @@ public final class Seqlock {
      *     the version), those of {@link SegmentMemory} (it takes the permission to read as well), TIMEOUT, INTERRUPTED
      */
     public static long write(SegmentMemory memory, long version, long offset, byte[] source, int index, int length, Duration timeout) {
-        String op = "write-snapshot";
-        checkMemory(op, memory);
-        checkApart(op, version, offset, length);
-        SegmentMemory.checkArray(op, source, index, length);
-        memory.writable(op, offset, length);
-        if (!rehearsed) {
-            rehearse();
+        checkMemory(WRITE, memory);
+        checkApart(WRITE, version, offset, length);
+        SegmentMemory.checkArray(WRITE, source, index, length);
+        return write(memory, version, new Piece[] {new Piece(offset, source, index, length)}, timeout);
+    }
+
+    /**
+     * Writes several arrays, each at an offset of its own, as a whole. What lies between them is not written.
+     *
+     * @param offsets  one for each array
+     * @throws RsmException as the other form; BAD_LENGTH (not as many offsets as arrays)
+     */
+    public static long write(SegmentMemory memory, long version, long[] offsets, byte[][] sources, Duration timeout) {
+        checkMemory(WRITE, memory);
+        if (offsets == null || sources == null) {
+            throw RsmException.of(RsmError.BAD_ADDR, WRITE).with("argument", offsets == null ? "offsets" : "sources");
         }
-        Patience patience = new Patience(op, timeout);
+        if (offsets.length != sources.length) {
+            throw RsmException.of(RsmError.BAD_LENGTH, WRITE).with("argument", "offsets").with("count", offsets.length)
+                .with("array-length", sources.length);
+        }
+        Piece[] pieces = new Piece[sources.length];
+        for (int i = 0; i < pieces.length; i++) {
+            byte[] source = sources[i];
+            int length = source == null ? 0 : source.length;
+            SegmentMemory.checkArray(WRITE, source, 0, length);
+            checkApart(WRITE, version, offsets[i], length);
+            pieces[i] = new Piece(offsets[i], source, 0, length);
+        }
+        return write(memory, version, pieces, timeout);
+    }
+
+    private static long write(SegmentMemory memory, long version, Piece[] pieces, Duration timeout) {
+        for (Piece piece : pieces) {
+            memory.writable(WRITE, piece.offset, piece.length);
+        }
+        if (!warm) {
+            warmUp();
+        }
+        Backoff backoff = new Backoff(WRITE, timeout);
         while (true) {
             long before = memory.getLongAcquire(version);
-            if ((before & 1) == 0 && attempt(memory, version, before, offset, source, index, length)) {
+            if ((before & 1) == 0 && attempt(memory, version, before, pieces)) {
                 return before + 2;
             }
-            patience.use(before);
+            backoff.use(before);
+        }
+    }
+
+    /** A part of an array, and where it goes. */
+    private static final class Piece {
+        private final long offset;
+        private final byte[] source;
+        private final int index;
+        private final int length;
+        private long address;
+
+        Piece(long offset, byte[] source, int index, int length) {
+            this.offset = offset;
+            this.source = source;
+            this.index = index;
+            this.length = length;
         }
     }
 
@@ -158,13 +208,12 @@ public final class Seqlock {
      * <p>This method itself, and none that it calls, says when it has entered and left the memory; and after it has taken the version
      * nothing that it calls needs more of the stack than taking the version did, but for the copy.
      */
-    private static boolean attempt(SegmentMemory memory, long version, long before, long offset, byte[] source, int index, int length) {
+    private static boolean attempt(SegmentMemory memory, long version, long before, Piece[] pieces) {
         Holds holds = memory.holds();
         boolean held = false;
         boolean taken = false;
-        boolean written = false;
         boolean released = false;
-        long data = 0;
+        int written = 0;
         long at = 0;
         try {
             if (holds != null) {
@@ -175,7 +224,9 @@ public final class Seqlock {
                     }
                 }
             }
-            data = memory.writable("write-snapshot", offset, length); // waits, or tells why, if it could not be held
+            for (int i = 0; i < pieces.length; i++) { // waits, or throws, if it could not be held
+                pieces[i].address = memory.writable(WRITE, pieces[i].offset, pieces[i].length);
+            }
             if (holds != null && !held) {
                 return false;
             }
@@ -183,18 +234,22 @@ public final class Seqlock {
             taken = take(at, before, DEEPER);
             if (taken) {
                 VarHandle.fullFence();
-                ENGINE.copyFromArray(source, index, data, length);
-                written = true;
+                while (written < pieces.length) {
+                    ENGINE.copyFromArray(pieces[written].source, pieces[written].index, pieces[written].address, pieces[written].length);
+                    written++;
+                }
                 ENGINE.putLongRelease(at, before + 2);
                 released = true;
             }
             return taken;
         } finally {
             try {
-                if (taken && !written) {
-                    for (int i = 0; i < length; i++) {
-                        ENGINE.putByte(data + i, source[index + i]);
+                while (taken && written < pieces.length) {
+                    Piece piece = pieces[written];
+                    for (int i = 0; i < piece.length; i++) {
+                        ENGINE.putByte(piece.address + i, piece.source[piece.index + i]);
                     }
+                    written++;
                 }
             } finally {
                 if (taken && !released) {
@@ -205,8 +260,11 @@ public final class Seqlock {
                         holds.inside--;
                     }
                 }
-                if (written && memory.writeLimit < 0) {
-                    memory.empty();
+                if (taken) {
+                    memory.emptyIfEnded(version, Long.BYTES);
+                    for (int i = 0; i < pieces.length; i++) {
+                        memory.emptyIfEnded(pieces[i].offset, pieces[i].length);
+                    }
                 }
                 Reference.reachabilityFence(memory);
             }
@@ -219,7 +277,7 @@ public final class Seqlock {
     }
 
     /** Makes each access once that a write consists of: the JVM prepares some of them at their first use, which can fail. */
-    private static void rehearse() {
+    private static void warmUp() {
         long page = Vm.mapAnonymous(Vm.pageSize());
         try {
             take(page, 0, DEEPER);
@@ -229,7 +287,7 @@ public final class Seqlock {
         } finally {
             Vm.unmap(page, Vm.pageSize());
         }
-        rehearsed = true;
+        warm = true;
     }
 
     private static void checkMemory(String op, SegmentMemory memory) {
@@ -249,7 +307,7 @@ public final class Seqlock {
      * Waiting for another one: first without giving up the processor, then with, the longer the less often. While versions come and go
      * the writers are alive, and the wait begins anew with each.
      */
-    private static final class Patience {
+    private static final class Backoff {
         private final String op;
         private final Duration timeout;
         private final long deadline;
@@ -257,10 +315,10 @@ public final class Seqlock {
         private long last = -1;
         private long since;
 
-        Patience(String op, Duration timeout) {
+        Backoff(String op, Duration timeout) {
             this.op = op;
             this.timeout = timeout;
-            this.deadline = Signaling.deadline(timeout);
+            this.deadline = Deadline.after(timeout);
         }
 
         void use(long version) {
@@ -275,7 +333,7 @@ public final class Seqlock {
             if (deadline - now <= 0) {
                 throw RsmException.of(RsmError.TIMEOUT, op).with("version", version)
                     .with("timeout-ms", timeout == null ? -1 : timeout.toMillis())
-                    .hint("somebody is writing all the time, or has died while writing");
+                    .hint("other writers do not stop, or one has died during a write");
             }
             if (version != last) {
                 last = version;

@@ -5,7 +5,7 @@ import java.util.List;
 /**
  * What can be reached from here: {@code rsm_topology_t} of rsm_get_interconnect_topology(3RSM).
  *
- * <p>{@code loopback} is not in it. A machine on which nobody uses another controller has none.
+ * <p>{@code loopback} is not in it. Without other open controllers the list is empty.
  *
  * @param nodeId       the local node
  * @param controllers  the local controllers, by name and hardware address

@@ -82,6 +82,8 @@
    :disconnect         [4 [:import] (on [:import :mapping])]
    :map                [6 [:import] segment/map-segment]
    :unmap              [5 [:mapping] (on [:import :mapping])]
+   :pull               [4 [:mapping] data/part]
+   :push               [4 [:mapping] data/part]
    :connected?         [1 [:import] (on [:import])]
    :aborted?           [2 [:import] (on [:import])]
    :mapped?            [1 [:import] (on [:import :mapping])]
@@ -112,7 +114,7 @@
   (let [of (fn [& verbs] (filterv #((set verbs) (first (data/split-op %))) (sort model/commands)))]
     [[16 (of :get) [:mapping :export :local-memory] data/access]
      [20 (of :put) [:mapping :export :local-memory] data/access]
-     [3 (of :compare-and-set :get-and-add) [:mapping :export :local-memory] data/access]
+     [4 (of :compare-and-set :get-and-add) [:mapping :export :local-memory :import] data/atomic]
      [24 (vec (sort (keys data/elements))) [:import] data/transfer]]))
 
 (defn- urgency

@@ -93,6 +93,23 @@
   [state _ op]
   (with-handle state op memories #(access-args op (place state %))))
 
+(defn atomic
+  "The same, also on an import segment."
+  [state _ op]
+  (with-handle state op (conj (vec memories) :import) #(access-args op (place state %))))
+
+(defn part
+  "[:pull mapping options?] and [:push mapping options?]."
+  [state _ op]
+  (with-handle state op [:mapping]
+    (fn [h]
+      (gen/frequency
+       [[4 (gen/return [])]
+        [3 (gen/let [n (gen/frequency [[8 (gen/choose 0 40)] [1 (gen/elements [-1 (:size h 0)])]])
+                     at (value/access (place state h) (max 0 (long n)))]
+             [{:offset at :length n}])]
+        [1 (gen/elements [[{:offset 8}] [{:length 0}] [{:nonsense 1}]])]]))))
+
 (defn fill
   "[:fill memory offset length value]"
   [state _ op]

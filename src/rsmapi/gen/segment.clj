@@ -46,7 +46,7 @@
   (seq (s/all state :export #(and (s/alive? %) (= memory (:memory %))))))
 
 (defn- free-memory
-  "Local memory that nobody exports."
+  "Local memory that is not exported."
   [state]
   (remove #(exported? state (:memory (s/handle state %))) (live state :local-memory)))
 
@@ -77,7 +77,8 @@
                                                                      {:size size :sise 1}])])))
                 flags (gen/frequency [[3 (gen/return {})]
                                       [3 (gen/return {:allow-rebind true})]
-                                      [1 (gen/return {:dont-wait true})]])]
+                                      [1 (gen/return {:dont-wait true})]
+                                      [1 (gen/elements [{:round-up true} {:round-up false}])]])]
         [op (fresh state "e") c (merge own flags)]))))
 
 (defn- export-nodes [state ex]

@@ -226,7 +226,9 @@
   (gen/let [w (window place)
             o (some-of [[:perm 6 (gen/elements (part-of (:perm place :rdwr) [:rdwr]))]
                         [:attr 2 attr]
-                        [:address 1 (near [4096])]])
+                        [:address 1 (near [4096])]
+                        [:prefault 1 gen/boolean]
+                        [:huge-pages 1 (gen/return false)]])
             without (gen/elements [[] [] [:length] [:offset :length]])]
     (apply dissoc (merge w o) without)))
 
@@ -236,10 +238,12 @@
                   length (or-nonsense (any-length place (if (int? offset) offset 0)))
                   o (some-of [[:perm 6 any-perm]
                               [:attr 3 any-attr]
-                              [:address 3 (or-nonsense (near [4096 8192]))]])
+                              [:address 3 (or-nonsense (near [4096 8192]))]
+                              [:prefault 1 (or-nonsense gen/boolean)]
+                              [:lock 1 (or-nonsense (gen/return false))]])
                   without (gen/elements [[] [] [] [:length] [:offset]])]
           (let [r (apply dissoc (merge {:offset offset :length length} o) without)]
-            ;; nobody should ask the kernel to map at an address that may be somebody's
+            ;; never ask the kernel to map at an address that may be in use
             (if (#{:fixed 1 3} (:attr r))
               (update r :address #(if (int? %) (bit-or 1 (long %)) (or % 1)))
               r)))]

@@ -2,6 +2,7 @@
   "Turns the arguments of rsmapi.core into those of the Java core, and what cannot
   be turned into an RSM error."
   (:import (java.nio ByteBuffer)
+           (java.nio.charset Charset StandardCharsets)
            (java.time Duration)
            (java.util List)
            (org.rsmapi AccessEntry Barrier BarrierMode Controller ExportSegment ImportSegment
@@ -17,6 +18,17 @@
   (reduce-kv (fn [^RsmException e k v] (.with e (name k) v))
              (RsmException/of error op)
              facts))
+
+;; Inline functions
+
+(defn untagged
+  "A form without the type hint of the caller's. The compiler would act on the hint by unboxing,
+  and turn a nil behind it into a NullPointerException before it is checked. What the compiler
+  infers about the form stays."
+  [form]
+  (if (instance? clojure.lang.IObj form)
+    (vary-meta form dissoc :tag)
+    form))
 
 ;; Handles
 
@@ -76,19 +88,57 @@
     (pr-str k)
     k))
 
+;; What stands for options that are malformed, until the call comes to look at them.
+(deftype Malformed [option hint])
+
+(def ^:private forms
+  "options are one map, or keywords with their values, then a map or nothing")
+
+(def ^:private longest
+  "No list that a call takes is as long."
+  4096)
+
+(defn trailing
+  "The options behind the other arguments of a call, as one map: keywords with their values, and a
+  map at the end if the number of arguments is odd. A later option replaces an earlier one. What is
+  malformed is reported by `options`, in the order of the call's checks."
+  [x more]
+  (let [all (try (into [x] (take longest) more) (catch Exception _ [nil nil]))
+        [pairs end] (if (odd? (count all)) [(pop all) (peek all)] [all nil])
+        misfit (first (remove keyword? (take-nth 2 pairs)))]
+    (cond
+      (not-every? keyword? (take-nth 2 pairs))
+      (Malformed. misfit (if (map? misfit) "a map of options is the last argument" forms))
+
+      (not (or (nil? end) (map? end)))
+      (Malformed. end (if (keyword? end) "this option has no value" forms))
+
+      (not-every? keyword? (keys end))
+      (Malformed. (first (remove keyword? (keys end))) "the names of options are keywords")
+
+      :else
+      (into (apply hash-map pairs) end))))
+
+(defn- option-failure [option op hint]
+  (failure RsmError/BAD_ARGS_ERRORS op :argument "options" :option (name-of option) :hint hint))
+
+(defn- option-failure [option op hint]
+  (failure RsmError/BAD_ARGS_ERRORS op :argument "options" :option (name-of option) :hint hint))
+
 (defn options
   "The option map, checked for keys that the call does not have: a misspelt :perm
   must not silently mean the default."
   [x allowed op]
   (cond
     (nil? x) {}
+    (instance? Malformed x) (throw (option-failure (.option ^Malformed x) op (.hint ^Malformed x)))
+    (keyword? x) (throw (option-failure x op "this option has no value"))
     (not (map? x)) (throw (failure RsmError/BAD_ARGS_ERRORS op :argument "options"
-                                   :hint (str "options are a map of " (sort allowed))))
+                                   :hint (str forms ": " (sort allowed))))
     :else
-    (let [unknown (remove allowed (keys x))]
+    (let [unknown (remove #(and (keyword? %) (allowed %)) (keys x))]
       (when (seq unknown)
-        (throw (failure RsmError/BAD_ARGS_ERRORS op :argument "options" :option (name-of (first unknown))
-                        :hint (str "the options are " (sort allowed)))))
+        (throw (option-failure (first unknown) op (str "the options are " (sort allowed)))))
       x)))
 
 (defn exclusive
@@ -175,7 +225,7 @@
    :implicit BarrierMode/IMPLICIT 1 BarrierMode/IMPLICIT})
 
 (defn barrier-mode
-  "The mode; what is none becomes nil, which the core refuses in its turn."
+  "The mode; an invalid one becomes nil, which the core reports in its turn."
   ^BarrierMode [x]
   (when (or (keyword? x) (int? x))
     (modes x)))
@@ -203,10 +253,6 @@
     (catch Exception e
       (throw (-> (failure error op :argument argument :reason (str e) :hint "it cannot be read")
                  (.causedBy e))))))
-
-(def ^:private longest
-  "No list that a call takes is as long."
-  4096)
 
 (defn- access-entry [x op]
   (let [[node bits] (cond
@@ -239,6 +285,155 @@
   (if (instance? LocalMemory x)
     x
     (throw (failure RsmError/BAD_ADDR op :argument argument :hint "give memory from allocate!"))))
+
+;; Controllers
+
+(defn controller-name
+  "The name of a controller, or nil for the default one."
+  ^String [x op]
+  (if (or (nil? x) (string? x))
+    x
+    (throw (failure RsmError/CTLR_NOT_PRESENT op :argument "name" :hint "a controller's name is a string"))))
+
+(defn text
+  "A string; BAD_ADDR for anything else."
+  ^String [x op argument]
+  (if (string? x)
+    x
+    (throw (failure RsmError/BAD_ADDR op :argument argument :hint "give a string"))))
+
+(defn charset
+  "A java.nio.charset.Charset, or the one of this name, a keyword or a string; UTF-8 for nil."
+  ^Charset [x op]
+  (cond
+    (nil? x) StandardCharsets/UTF_8
+    (instance? Charset x) x
+    :else
+    (or (when (or (keyword? x) (string? x))
+          (try (Charset/forName (name x)) (catch IllegalArgumentException _ nil)))
+        (throw (failure RsmError/BAD_ARGS_ERRORS op :argument "charset" :charset (name-of x)
+                        :hint "charsets are :utf-8, :us-ascii, :iso-8859-1, :utf-16le and so on, or a java.nio.charset.Charset")))))
+
+(defn text-flags
+  "The flags of SegmentMemory.getText, from the options."
+  [op {:keys [keep-nul malformed]}]
+  (when-not (or (nil? malformed) (identical? :error malformed) (identical? :replace malformed))
+    (throw (failure RsmError/BAD_ARGS_ERRORS op :argument "malformed" :hint "give :error or :replace")))
+  (int (bit-or (long (if (flag keep-nul op "keep-nul") SegmentMemory/KEEP_NUL 0))
+               (long (if (identical? :replace malformed) SegmentMemory/REPLACE_MALFORMED 0)))))
+
+(defn file-path
+  "A java.nio.file.Path of a path, a java.io.File or a string."
+  ^java.nio.file.Path [x op]
+  (if (instance? java.nio.file.Path x)
+    x
+    (path (text (if (instance? java.io.File x) (str x) x) op "file") op)))
+
+(defn node
+  "A node's number as an int; one that no int is becomes -1, which the core refuses."
+  [x default error op]
+  (int (int32 (integer x default error [op "node"]) -1)))
+
+;; Export segments
+
+(def create-options
+  #{:size :address :buffer :round-up :allow-rebind :dont-wait :prefault :lock :huge-pages})
+
+(defn- flags
+  "The sum of the bits whose options are on, from [option argument bit]."
+  ^long [op options]
+  (reduce (fn [^long flags [on argument bit]]
+            (if (flag on op argument) (bit-or flags (long bit)) flags))
+          0
+          options))
+
+(defn create-flags
+  "The flags of create, from its options."
+  [op {:keys [allow-rebind dont-wait prefault lock huge-pages]}]
+  (flags op [[allow-rebind "allow-rebind" ExportSegment/ALLOW_REBIND]
+             [dont-wait "dont-wait" ExportSegment/CREATE_SEG_DONTWAIT]
+             [prefault "prefault" ExportSegment/PREFAULT]
+             [lock "lock" ExportSegment/LOCK]
+             [huge-pages "huge-pages" ExportSegment/HUGE_PAGES]]))
+
+(defn rounded
+  "A size, rounded up to whole pages, or huge ones, if an option says so. A size that cannot be
+  rounded stays as it is: the core rejects it."
+  ^long [size op {:keys [round-up huge-pages]}]
+  (let [size (long size)]
+    (if (flag round-up op "round-up")
+      (let [huge (if huge-pages (ExportSegment/hugePageSize) 0)
+            page (if (pos? huge) huge (Controller/pageSize))]
+        (if (<= 1 size (- Long/MAX_VALUE page))
+          (* page (quot (+ size (dec page)) page))
+          size))
+      size)))
+
+(defn address-in
+  "The address at an offset of local memory behind which there are as many bytes. If there are
+  not, an address that no memory has, which the core refuses in its turn: behind the memory there
+  may be other memory of the caller's."
+  ^long [memory at ^long bytes op]
+  (let [m (local-memory memory op "memory")
+        at (integer at 0 RsmError/BAD_ADDR [op "at"])
+        page (Controller/pageSize)
+        whole (* page (quot (+ (.size m) (dec page)) page))]
+    (if (<= 0 at (- whole bytes))
+      (+ (.address m) at)
+      -1)))
+
+;; Layouts, whose namespace is loaded with the first one
+
+(defn layout-text
+  "The text of a layout, or of its form; nil for nil."
+  ^String [x op]
+  (when (some? x)
+    ((requiring-resolve 'rsmapi.impl.layout/published-text) x op)))
+
+(defn demand-layout
+  "Makes sure that a text of the exporter's is that of a layout, wanted; nil is no demand."
+  [wanted text op]
+  (when-not (or (nil? wanted) (= wanted text))
+    (throw ((requiring-resolve 'rsmapi.impl.layout/mismatch) wanted text op))))
+
+;; Mappings
+
+(def ^:private map-options #{:offset :length :perm :attr :address :over :at :prefault :lock :huge-pages})
+
+(defn map-request
+  "The arguments of ImportSegment.map and mapOver from the options of map!."
+  [^ImportSegment im opts]
+  (let [op "import-map"
+        {:keys [offset length perm attr address over at prefault lock huge-pages]} (options opts map-options op)
+        offset (integer offset 0 RsmError/BAD_OFFSET [op "offset"])]
+    (when (and (some? over) (or (some? attr) (some? address)))
+      (throw (failure RsmError/BAD_ARGS_ERRORS op :argument "over"
+                      :hint ":over says where to map; :attr and :address do not go with it")))
+    {:offset offset
+     :length (integer length (unchecked-subtract (.size im) offset) RsmError/BAD_LENGTH [op "length"])
+     :perm (rsmapi.impl.args/perm perm (.bits (.permission im)) RsmError/BAD_PERMS op)
+     :attr (rsmapi.impl.args/attr attr op)
+     :address (integer address 0 RsmError/BAD_ADDR [op "address"])
+     :over (when (some? over) (local-memory over op "over"))
+     :at (integer at 0 RsmError/BAD_ADDR [op "at"])
+     :flags (flags op [[prefault "prefault" ImportSegment/MAP_PREFAULT]
+                       [lock "lock" ImportSegment/MAP_LOCK]
+                       [huge-pages "huge-pages" ImportSegment/MAP_HUGE_PAGES]])}))
+
+;; Signals
+
+(defn post-flags
+  "The flags of a post, from its options."
+  [opts op]
+  (let [{:keys [no-accumulate]} (options opts #{:no-accumulate} op)]
+    (int (if (flag no-accumulate op "no-accumulate") Segment/SIGPOST_NO_ACCUMULATE 0))))
+
+(defn function
+  "A function, or nil."
+  [x op argument]
+  (if (or (nil? x) (ifn? x))
+    x
+    (throw (failure RsmError/BAD_ARGS_ERRORS op :argument argument :hint "give a function"))))
 
 ;; Scatter and gather
 
@@ -281,7 +476,7 @@
                     (int (bit-or (long (if (flag signal op "signal") ScatterGather/IMPLICIT_SIGPOST 0))
                                  (long (if (flag no-accumulate op "no-accumulate") Segment/SIGPOST_NO_ACCUMULATE 0))))
                     (let [pieces (items pieces longest RsmError/BAD_SGIO op "iovec")]
-                      ;; too many are told before what is wrong with one of them
+                      ;; too many are reported before a fault in one of them
                       (if (< ScatterGather/MAX_REQUESTS (count pieces))
                         (repeat (count pieces) nil)
                         (mapv #(iovec % op) pieces))))))
@@ -313,7 +508,7 @@
                           :hint "give descriptors from get-pollfd!, or {:fd 5 :events #{:in}}"))))
 
 (def ^:private most-descriptors
-  "More than a process can have open where nobody has changed the kernel's limit; the kernel says so."
+  "More than a process can have open with the kernel's default limit; the kernel reports fewer."
   (inc 1048576))
 
 (defn pollfds

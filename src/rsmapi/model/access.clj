@@ -55,15 +55,15 @@
 
 ;; ------------------------------------------------------------ single values
 
-(defn- of-type?
-  "Whether x can be a value of a type at all; whether it fits comes later."
+(defn of-type?
+  "Whether x can be a value of a type at all."
   [type x]
   (case type
     :char (or (char? x) (integer? x))
     (:float :double) (number? x)
     (integer? x)))
 
-(defn- fits? [type x]
+(defn fits? [type x]
   (let [{:keys [min max]} (memory/types type)]
     (or (char? x)
         (nil? min)
@@ -81,15 +81,15 @@
         n (memory/width type)
         at (args/int64 offset 0)]
     (checked state op
-      [:rsm/bad-offset (not (args/int64? offset))
-       :rsm/bad-args-errors (not-every? #(of-type? type %) values)
-       :rsm/bad-seg-hndl (nil? h)
-       :rsm/bad-args-errors (not-every? #(fits? type %) values)
+      [:rsm/bad-seg-hndl (nil? h)
+       :rsm/bad-offset (not (args/int64? offset))
+       :rsm/bad-args-errors (not-every? #(and (of-type? type %) (fits? type %)) values)
        :rsm/bad-args-errors (not (order-of order))]
       (if-let [e (objection state h at n bits)]
         (failed state op e)
         (checked state op
-          [:rsm/bad-mem-alignment (and aligned? (not (zero? (rem at n))))]
+          [:rsm/bad-mem-alignment (and aligned? (not (zero? (rem at n))))
+           :rsm/locks-not-supported (and aligned? (:window h))]
           (let [[new-value result] (effect (memory/decode type order (s/read-at state h at n)))]
             (ok (if (some? new-value)
                   (s/write-at state h at (memory/encode type order new-value))
@@ -112,24 +112,32 @@
                    :values [value]}
             x offset (fn [_] [value nil]))))
 
+(defn exchanged
+  "What compare-and-set does to a value that is there: [new-value-or-nil result]."
+  [type expected value]
+  (fn [there]
+    (cond
+      (= memory/any there) [memory/any memory/any]
+      (= (wrap type expected) there) [value true]
+      :else [nil false])))
+
+(defn added
+  "What get-and-add does to a value that is there."
+  [type delta]
+  (fn [there]
+    (if (= memory/any there)
+      [memory/any memory/any]
+      [(wrap type (unchecked-add (long there) (long delta))) there])))
+
 (defn- compare-and-set [op type]
   (fn [state x offset expected value]
     (single state {:op op :type type :bits 0600 :aligned? true :values [expected value]}
-            x offset
-            (fn [there]
-              (cond
-                (= memory/any there) [memory/any memory/any]
-                (= (wrap type expected) there) [value true]
-                :else [nil false])))))
+            x offset (exchanged type expected value))))
 
 (defn- get-and-add [op type]
   (fn [state x offset delta]
     (single state {:op op :type type :bits 0600 :aligned? true :values [delta]}
-            x offset
-            (fn [there]
-              (if (= memory/any there)
-                [memory/any memory/any]
-                [(wrap type (unchecked-add (long there) (long delta))) there])))))
+            x offset (added type delta))))
 
 ;; ------------------------------------------------------------- many at once
 

@@ -13,7 +13,7 @@
       (and (integer? x) (<= Long/MIN_VALUE x Long/MAX_VALUE))))
 
 (defn int64
-  "x as a long; default for nil, and for what is none (which is an objection by itself)."
+  "x as a long; default for nil, and for an invalid one (which is an objection by itself)."
   ^long [x default]
   (long (if (int64? x) x default)))
 
@@ -44,7 +44,7 @@
   (or (nil? x) (int? x) (contains? permissions x)))
 
 (defn perm
-  "The number of a permission; default for nil, and for what is none."
+  "The number of a permission; default for nil, and for an invalid one."
   ^long [x default]
   (long (cond (contains? permissions x) (permissions x)
               (int? x) x

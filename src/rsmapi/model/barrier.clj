@@ -2,6 +2,7 @@
   "Barriers and barrier modes in the model. What put and get make of them is in
   rsmapi.model.transfer."
   (:require [rsmapi.model.error :refer [checked failed ok]]
+            [rsmapi.model.mirror :as mirror]
             [rsmapi.model.state :as s]))
 
 (set! *warn-on-reflection* true)
@@ -36,13 +37,15 @@
   "[:open-barrier barrier]"
   [state x]
   (with-barrier state :open-barrier x false
-    (fn [b _] (ok (s/change state (:id b) assoc :state :open)))))
+    (fn [b im] (ok (-> state
+                       (s/change (:id b) assoc :state :open)
+                       (mirror/with-mirror im mirror/pull))))))
 
 (defn order-barrier
   "[:order-barrier barrier]"
   [state x]
   (with-barrier state :order-barrier x true
-    (fn [_ _] (ok state))))
+    (fn [_ im] (ok (mirror/with-mirror state im mirror/push)))))
 
 (defn close-barrier
   "[:close-barrier barrier]: says whether the connection was there all the time since
@@ -50,7 +53,9 @@
   [state x]
   (with-barrier state :close-barrier x true
     (fn [b im]
-      (let [state (s/change state (:id b) assoc :state :closed)]
+      (let [state (-> state
+                      (s/change (:id b) assoc :state :closed)
+                      (mirror/with-mirror im mirror/push))]
         (if (:aborted? im)
           (failed state :close-barrier :rsm/conn-aborted)
           (ok state))))))

@@ -2,6 +2,7 @@
   "The model's controllers and local memory, and closing of whatever there is."
   (:require [rsmapi.model.args :as args]
             [rsmapi.model.error :refer [checked failed ok unspecified]]
+            [rsmapi.model.mirror :as mirror]
             [rsmapi.model.state :as s]))
 
 (set! *warn-on-reflection* true)
@@ -12,7 +13,7 @@
 (defn- parsed
   "What a name says, as [type unit]; nil if there is no such controller. Trailing digits are
   the unit, 0 if there are none; there is one loopback, whatever its unit."
-  [x]
+  [x worlds]
   (if (nil? x)
     ["loopback" 0]
     (when (and (string? x) (< (count x) 256))
@@ -20,7 +21,8 @@
             unit (if (= "" digits) 0 (bigint digits))]
         (cond
           (= "loopback" type) ["loopback" 0]
-          (and (= "shm" type) (<= 0 unit 31)) ["shm" (long unit)])))))
+          (and (= "shm" type) (<= 0 unit 31)) ["shm" (long unit)]
+          (and (= "sim" type) (contains? worlds unit)) ["sim" (long unit)])))))
 
 (defn- local-node [state]
   (get-in state [:processes (:process state) :node] 0))
@@ -35,7 +37,7 @@
   "[:get-controller name controller-name opts?]"
   [state name controller-name & [opts]]
   (let [op :get-controller
-        [type unit] (parsed controller-name)
+        [type unit] (parsed controller-name (:worlds state))
         node (:node opts (local-node state))]
     (args/with-typed state op opts #{:node}
       [:rsm/ctlr-not-present (not (or (nil? controller-name) (string? controller-name)))
@@ -122,7 +124,8 @@
 (defn unmap-import
   "An import segment without its mapping. The state."
   [state id]
-  (let [mapping (:mapping (s/object state id))]
+  (let [mapping (:mapping (s/object state id))
+        state (mirror/with-mirror state (s/object state id) mirror/push)]
     (cond-> (s/change state id assoc :mapping nil)
       mapping (s/change mapping assoc :mapped? false))))
 

@@ -44,7 +44,7 @@
   ([state value] [state {:ok value}]))
 
 (defn unspecified
-  "Nobody says what the command does; why is a sentence. What the real thing does next is
+  "The result of the command is not specified; why is a sentence. What the real thing does next is
   not known either, so a comparison ends here."
   [state why]
   [state {:unspecified why}])

@@ -67,7 +67,19 @@
 ;; ------------------------------------------------------ create and destroy
 
 (def create-options
-  #{:size :address :allow-rebind :dont-wait :prefault :lock :huge-pages})
+  #{:size :address :round-up :allow-rebind :dont-wait :prefault :lock :huge-pages})
+
+(def ^:private addresses
+  "In bytes, more than any process has. Whether there is memory for less, the model does not know."
+  (bit-shift-left 1 56))
+
+(defn rounded
+  "A size as :round-up true rounds it: what cannot be rounded stays."
+  ^long [state size]
+  (let [size (long size)]
+    (if (<= 1 size (- Long/MAX_VALUE (long (:page-size state))))
+      (whole-pages state size)
+      size)))
 
 (defn create
   "[:create name controller opts]"
@@ -76,7 +88,8 @@
         c (s/of-kind state x :controller)
         own? (contains? opts :address)
         a (when own? (address state (:address opts)))
-        size (args/int64 (:size opts) 0)
+        size (cond->> (args/int64 (:size opts) 0)
+               (true? (:round-up opts)) (rounded state))
         flags (vals (dissoc opts :size :address))]
     (checked state op [:rsm/bad-ctlr-hndl (nil? c)]
       (args/with-typed state op opts create-options
@@ -90,6 +103,7 @@
                                     (and own? (unaligned-address? state a)))]
         (cond
           (strange a size) (unspecified state (strange a size))
+          (< (long addresses) size) (failed state op :rsm/insufficient-mem)
           (and own? (not (:open? a))) (failed state op :rsm/bad-addr)
           (and own? (overlapping? state a size)) (unspecified state "a part of it is exported already")
           :else
@@ -120,7 +134,7 @@
 ;; ----------------------------------------------------------------- publish
 
 (defn- bad-acl?
-  "Whether an access list (a vector, or nil) is none for this segment."
+  "Whether an access list (a vector, or nil) is invalid for this segment."
   [state ex acl]
   (let [{:keys [type node]} (s/object state (:controller ex))
         loopback? (= "loopback" type)]

@@ -4,6 +4,7 @@
             [rsmapi.model.controller :as controller]
             [rsmapi.model.error :refer [checked error ok unspecified]]
             [rsmapi.model.export :as export]
+            [rsmapi.model.mirror :as mirror]
             [rsmapi.model.state :as s]))
 
 (set! *warn-on-reflection* true)
@@ -104,7 +105,7 @@
 
 ;; --------------------------------------------------------------------- map
 
-(def map-options #{:offset :length :perm :attr :address :over :at})
+(def map-options #{:offset :length :perm :attr :address :over :at :prefault :lock :huge-pages})
 
 (defn map-request
   "A request to map, from the options of map!, with numbers and defaults in place. What is of
@@ -119,11 +120,13 @@
               (not (args/optional-int64? length)) (conj :length)
               (not (args/perm? (:perm o))) (conj :perm)
               (not (args/attr? attr)) (conj :attr)
-              (not (args/optional-int64? address)) (conj :address))
+              (not (args/optional-int64? address)) (conj :address)
+              (not-every? args/flag? (map #(get o %) [:prefault :lock :huge-pages])) (conj :flag))
      :offset n
      ;; the rest of it; where there is none, whatever is not 0 and too much
      :length (args/int64 length (if (<= 0 n (long (or size 0))) (- (long (or size 0)) n) -1))
      :perm (args/perm (:perm o) (args/perm perm 0))
+     :huge? (true? (:huge-pages o))
      :fixed? (args/fixed? attr)
      :address (args/int64 address 0)}))
 
@@ -155,6 +158,8 @@
     :objects? (fn [_ request] (contains? (:wrong request) :attr))}
    {:check :address-type   :error :rsm/bad-addr
     :objects? (fn [_ request] (contains? (:wrong request) :address))}
+   {:check :flag-type      :error :rsm/bad-args-errors
+    :objects? (fn [_ request] (contains? (:wrong request) :flag))}
    {:check :connected      :error :rsm/bad-seg-hndl
     :objects? (fn [segment _] (not= :connected (:state segment)))}
    {:check :mapped         :error :rsm/seg-already-mapped
@@ -174,7 +179,11 @@
    {:check :aborted        :error :rsm/conn-aborted
     :objects? (fn [segment _] (:aborted? segment))}
    {:check :rights         :error :rsm/bad-perms
-    :objects? (fn [segment request] (args/lacks? (args/perm (:perm segment) 0) (:perm request)))}])
+    :objects? (fn [segment request] (args/lacks? (args/perm (:perm segment) 0) (:perm request)))}
+   ;; a copy has to be read
+   {:check :copy           :error :rsm/bad-perms
+    :objects? (fn [segment _] (and (:mirrored? segment)
+                                   (args/lacks? (args/perm (:perm segment) 0) args/read-bit)))}])
 
 (defn check-map
   "See rsmapi.model/check-map."
@@ -191,24 +200,31 @@
   (when im
     (-> (select-keys im [:size :perm :state :aborted?])
         (assoc :mapped? (some? (:mapping im))
+               :mirrored? (mirror/mirrored? state (:controller im))
                :page-size (:page-size state)))))
 
 (defn add-mapping
   "An import segment with a mapping: [state id]."
   [state im mapping]
   (let [[state id] (s/add state (assoc mapping :kind :mapping :import (:id im) :mapped? true))]
-    [(s/change state (:id im) assoc :mapping id) id]))
+    [(-> state
+         (s/change (:id im) assoc :mapping id)
+         (mirror/added id))
+     id]))
 
 (defn map-segment
   "[:map name import opts?]"
   [state name x & [opts]]
   (let [im (s/import-segment state x)
         view (map-view state im)
-        {:keys [offset length perm fixed?]} (map-request view opts)]
-    (if-let [e (check-map view opts map-checks)]
+        {:keys [offset length perm fixed? huge?]} (map-request view opts)]
+    (if-let [e (check-map view opts (cond->> map-checks
+                                      huge? (take-while #(not= :offset-page (:check %)))))]
       [state {:error e}]
-      (if (or fixed? (:over opts))
-        (unspecified state "what is at an address is not the model's to know")
+      (cond
+        huge? (unspecified state "huge pages are not the model's to know")
+        (or fixed? (:over opts)) (unspecified state "what is at an address is not the model's to know")
+        :else
         (let [[state id] (add-mapping state im {:perm perm :offset offset :size length
                                                 :implicit? false})]
           (ok (s/bind state name id) name))))))
@@ -235,7 +251,7 @@
       (ok state (s/open-import? im)))))
 
 (defn aborted?
-  "[:aborted? import]: what a disconnected one answers, nobody says."
+  "[:aborted? import]: the result for a disconnected one is not specified."
   [state x]
   (let [im (s/import-segment state x)]
     (checked state :aborted? [:rsm/bad-seg-hndl (nil? im)]
@@ -244,7 +260,7 @@
         (unspecified state "a disconnected segment may or may not be aborted")))))
 
 (defn mapped?
-  "[:mapped? import-or-mapping]: whether an implicit mapping counts, nobody says."
+  "[:mapped? import-or-mapping]: whether an implicit mapping counts is not specified."
   [state x]
   (let [h (s/handle state x)
         im (s/import-segment state x)]

@@ -2,7 +2,7 @@
   "The model's bytes.
 
   A memory is {:blank b, :bytes {offset byte}}: bytes are from -128 to 127, and what has
-  never been written is :blank. Or a byte is `any`, if nobody says what it is, as after
+  never been written is :blank. Or a byte is `any`, if it is not specified, as after
   reading through a mapping whose exporter has gone; numbers that are made of such bytes
   are `any` too."
   (:import (java.nio ByteBuffer ByteOrder)))
@@ -11,7 +11,7 @@
 (set! *unchecked-math* :warn-on-boxed)
 
 (def any
-  "Stands for a value that nobody promises."
+  "Stands for a value that is not specified."
   :rsmapi.model/any)
 
 (def zeros {:blank 0 :bytes {}})

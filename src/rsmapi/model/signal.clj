@@ -39,7 +39,7 @@
 
 (defn signal-wait
   "[:signal-wait segment opts?]: takes one event. Where there is none, and the call would
-  wait, the model says nothing: somebody else would have to do something first."
+  wait, the result is not specified: another process would have to act first."
   [state x & [opts]]
   (s/unless-mapping state x
     (let [h (open-segment state x)

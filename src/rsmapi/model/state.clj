@@ -17,7 +17,7 @@
                    (:created :published :destroyed) :segment-id :acl :events :pollfds
     :import        :controller :export :node :segment-id :perm :size :state (:connected
                    :disconnected) :aborted? :mapping :mode :barrier :events :pollfds
-    :mapping       :import :perm :offset :size :implicit? :mapped?
+    :mapping       :import :perm :offset :size :implicit? :mapped?, and if it is a copy, :window :twin
     :local-memory  :memory :base :size :open?
     :localmem      :memory :base :size :open?      a local memory handle
     :barrier       :import :state (:closed :open :destroyed)
@@ -145,8 +145,10 @@
     (:export :local-memory :localmem) (select-keys x [:memory :base])
     :mapping (let [im (object state (:import x))
                    ex (object state (:export im))]
-               (if (:aborted? im)
-                 {:memory nil :base 0}
+               (cond
+                 (:aborted? im) {:memory nil :base 0}
+                 (:window x)    {:memory (:window x) :base 0}
+                 :else
                  {:memory (:memory ex)
                   :base (+ (long (:base ex)) (long (:offset x)))}))))
 

@@ -4,11 +4,13 @@
 
   The local side of a transfer is a vector (of bytes, or of elements), or the name of a
   memory with an index in bytes."
-  (:require [rsmapi.model.args :as args]
+  (:require [rsmapi.model.access :as access]
+            [rsmapi.model.args :as args]
             [rsmapi.model.controller :as controller]
             [rsmapi.model.error :refer [checked error failed ok unspecified]]
             [rsmapi.model.import :as import]
             [rsmapi.model.memory :as memory]
+            [rsmapi.model.mirror :as mirror]
             [rsmapi.model.signal :as signal]
             [rsmapi.model.state :as s]))
 
@@ -19,12 +21,20 @@
 
 (defn- mapped-implicitly
   "An import segment that has no mapping gets one of all of it, with the connection's own
-  rights, and keeps it until it is unmapped. The state."
+  rights, and keeps it until it is unmapped; not where memory is mirrored. The state."
   [state im]
-  (if (:mapping im)
+  (if (or (:mapping im) (mirror/mirrored? state (:controller im)))
     state
     (first (import/add-mapping state im {:perm (:perm im) :offset 0 :size (:size im)
                                          :implicit? true}))))
+
+(defn- mapping-of
+  "What a transfer goes through: the mapping, not its copy, or where nothing is mapped for it, as if all
+  were."
+  [state im]
+  (if-let [m (s/object state (:mapping (s/object state (:id im))))]
+    (dissoc m :window)
+    {:kind :mapping :import (:id im) :perm (:perm im) :offset 0 :size (:size im)}))
 
 (defn- outside-window?
   "Whether n bytes at an offset in the segment are not wholly inside the window that is
@@ -95,7 +105,7 @@
       (and (nil? (:mapping im)) (:aborted? im)) [state :rsm/conn-aborted]
       :else
       (let [state (mapped-implicitly state im)
-            mapping (s/object state (:mapping (s/object state (:id im))))]
+            mapping (mapping-of state im)]
         [state
          (cond
            (args/lacks? (:perm im) bits) :rsm/perm-denied
@@ -104,9 +114,6 @@
            (too-short? local index (if (:object local) bytes n)) :rsm/bad-length
            (and implicit? (nil? (:barrier im))) :rsm/barrier-uninitialized
            (and abort? (:aborted? im)) :rsm/conn-aborted)]))))
-
-(defn- mapping-of [state im]
-  (s/object state (:mapping (s/object state (:id im)))))
 
 (defn- segment-bytes
   "Bytes of the segment, by offset in the segment, through the mapping that there is."
@@ -119,7 +126,7 @@
     (s/write-at state m (- (long offset) (long (:offset m))) bytes)))
 
 (defn- unclear
-  "Why nobody says what a transfer does; nil if it is said."
+  "Why the result of a transfer is not specified; nil if it is."
   [state im local]
   (cond
     (nil? im) s/of-a-mapping
@@ -261,7 +268,7 @@
         offset (long (:offset opts 0))
         length (long (:length opts (- (long (:size m 0)) offset)))]
     (checked state op
-      ;; a handle that is none comes first here as everywhere; the manual has it second
+      ;; an invalid handle comes first here as everywhere; the manual has it second
       [:rsm/bad-ctlr-hndl (nil? c)
        :rsm/bad-addr (and (nil? m) (not other?))
        :rsm/bad-addr (not (zero? (rem offset (long (:page-size state)))))]
@@ -286,11 +293,45 @@
        :rsm/bad-localmem-hndl (not (:open? h))]
       (ok (s/change state (:id h) assoc :open? false)))))
 
+;; -------------------------------------------------------------- atomic access
+
+(defn- atomic
+  "compare-and-set or get-and-add of an import segment, or else of a memory. effect makes of the values what
+  is done to the one that is there."
+  [op type effect]
+  (fn [state x offset & values]
+    (if (not= :import (:kind (s/handle state x)))
+      (apply (access/commands op) state x offset values)
+      (let [im (s/open-import state x)
+            at (args/int64 offset 0)
+            n (memory/width type)]
+        (checked state op
+          [:rsm/bad-offset (not (args/int64? offset))
+           :rsm/bad-args-errors (not-every? #(and (access/of-type? type %) (access/fits? type %)) values)
+           :rsm/bad-seg-hndl (nil? im)]
+          (if-let [why (unclear state im nil)]
+            (unspecified state why)
+            (let [[state objection] (transfer-objection
+                                     state im {:bits 0600 :width n :offset at :n 1 :index 0
+                                               :local {:values [0] :room 1} :implicit? false :abort? true})]
+              (if objection
+                (failed state op objection)
+                (let [there (memory/decode type nil (segment-bytes state im at n))
+                      [new-value result] ((apply effect type values) there)]
+                  (ok (if (some? new-value)
+                        (with-segment-bytes state im at (memory/encode type nil new-value))
+                        state)
+                      result))))))))))
+
 ;; ----------------------------------------------------------------- commands
 
 (def commands
   "Command -> function of the state and the command's arguments."
-  (into {:put (put-elements :put :byte)
+  (into {:compare-and-set-int (atomic :compare-and-set-int :int access/exchanged)
+         :compare-and-set-long (atomic :compare-and-set-long :long access/exchanged)
+         :get-and-add-int (atomic :get-and-add-int :int access/added)
+         :get-and-add-long (atomic :get-and-add-long :long access/added)
+         :put (put-elements :put :byte)
          :get (get-elements :get :byte)
          :putv (vector-transfer :putv args/write-bit)
          :getv (vector-transfer :getv args/read-bit)

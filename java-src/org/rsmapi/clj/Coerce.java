@@ -5,6 +5,7 @@ import clojure.lang.Keyword;
 import java.math.BigInteger;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import org.rsmapi.ArrayType;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.SegmentMemory;
@@ -28,7 +29,7 @@ public final class Coerce {
     }
 
     /** The memory itself; BAD_SEG_HNDL for anything else. */
-    static SegmentMemory memory(Object memory, String op) {
+    public static SegmentMemory memory(Object memory, String op) {
         return memory(memory, "memory", op);
     }
 
@@ -140,7 +141,7 @@ public final class Coerce {
         if (value instanceof Number) {
             try {
                 return ((Number) value).doubleValue();
-            } catch (Exception e) { // a ratio with the denominator 0, or somebody's own number
+            } catch (Exception e) { // a ratio with the denominator 0, or a number class of the caller's
                 throw badArgument(value, argument, op, "give a number").causedBy(e);
             }
         }
@@ -184,6 +185,21 @@ public final class Coerce {
         return character(exact.longValue(), argument, op);
     }
 
+    /** The byte with this value, read as signed or unsigned; BAD_ARGS_ERRORS outside of -128 to 255. */
+    public static byte byteOf(long value, String argument, String op) {
+        return (byte) inRange(value, Byte.MIN_VALUE, 0xFF, argument, op);
+    }
+
+    /** The short with this value, read as signed or unsigned; BAD_ARGS_ERRORS outside of -32768 to 65535. */
+    public static short shortOf(long value, String argument, String op) {
+        return (short) inRange(value, Short.MIN_VALUE, 0xFFFF, argument, op);
+    }
+
+    /** The int with this value, read as signed or unsigned; BAD_ARGS_ERRORS outside of -2^31 to 2^32-1. */
+    public static int intOf(long value, String argument, String op) {
+        return (int) inRange(value, Integer.MIN_VALUE, 0xFFFF_FFFFL, argument, op);
+    }
+
     /** The value if it lies between the two, inclusive; BAD_ARGS_ERRORS otherwise. */
     static long inRange(long value, long least, long most, String argument, String op) {
         if (value < least || value > most) {
@@ -192,8 +208,55 @@ public final class Coerce {
         return value;
     }
 
+    /** The value if it lies between the two, inclusive; BAD_ARGS_ERRORS otherwise. */
+    public static long within(long value, long least, long most, String argument, String op) {
+        return inRange(value, least, most, argument, op);
+    }
+
+    /** The distance in bytes of the element with this index from the first one; BAD_OFFSET outside of 0 to {@code count} - 1. */
+    public static long element(long index, long count, long stride, String op) {
+        if (index < 0 || index >= count) {
+            throw badIndex(index, count, op);
+        }
+        return index * stride;
+    }
+
+    /** BAD_OFFSET for null. */
+    public static long element(Long index, long count, long stride, String op) {
+        return element((Object) index, count, stride, op);
+    }
+
+    /** BAD_OFFSET: a floating-point number is not an index. */
+    public static long element(double index, long count, long stride, String op) {
+        throw badIndex(index, count, op);
+    }
+
+    /** BAD_OFFSET: a character is not an index. */
+    public static long element(char index, long count, long stride, String op) {
+        throw badIndex(index, count, op);
+    }
+
+    /** BAD_OFFSET: a truth value is not an index. */
+    public static long element(boolean index, long count, long stride, String op) {
+        throw badIndex(index, count, op);
+    }
+
+    /** The same for an index of any kind; BAD_OFFSET for anything but an integer of at most 64 bits. */
+    public static long element(Object index, long count, long stride, String op) {
+        Long exact = exactly(index);
+        if (exact == null) {
+            throw badIndex(index, count, op);
+        }
+        return element(exact.longValue(), count, stride, op);
+    }
+
+    private static RsmException badIndex(Object index, long count, String op) {
+        return RsmException.of(RsmError.BAD_OFFSET, op).with("argument", "index").with("index", index).with("count", count)
+            .hint("an index is an integer from 0 to the number of elements less one");
+    }
+
     /** A length or count; BAD_LENGTH for anything but an integer of at most 64 bits. */
-    static long length(Object length, String argument, String op) {
+    public static long length(Object length, String argument, String op) {
         Long exact = exactly(length);
         if (exact == null) {
             throw RsmException.of(RsmError.BAD_LENGTH, op).with("argument", argument).with(argument, length)
@@ -213,7 +276,7 @@ public final class Coerce {
     }
 
     /** A byte order; BAD_ARGS_ERRORS for anything but the three keywords or a {@link ByteOrder}. */
-    static ByteOrder order(Object order, String op) {
+    public static ByteOrder order(Object order, String op) {
         if (order == LITTLE_ENDIAN) {
             return ByteOrder.LITTLE_ENDIAN;
         } else if (order == BIG_ENDIAN) {
@@ -235,14 +298,14 @@ public final class Coerce {
     }
 
     /** An array of the given type; BAD_ADDR for anything else. */
-    static <T> T array(Class<T> type, Object array, String op) {
-        if (type.isInstance(array)) {
-            return type.cast(array);
+    static Object array(ArrayType type, Object array, String op) {
+        if (type.is(array)) {
+            return array;
         }
-        throw notUsable("array", array, op, "give a " + type.getComponentType() + " array");
+        throw notUsable("array", array, op, "give a " + type.element() + " array");
     }
 
-    private static RsmException notUsable(String argument, Object value, String op, String hint) {
+    static RsmException notUsable(String argument, Object value, String op, String hint) {
         return RsmException.of(RsmError.BAD_ADDR, op).with("argument", argument).with(argument, value).hint(hint);
     }
 
@@ -251,7 +314,7 @@ public final class Coerce {
     }
 
     /** The integer, or null if it is not one of at most 64 bits. A double never is: 1.0 as an offset is a mistake upstream. */
-    private static Long exactly(Object value) {
+    static Long exactly(Object value) {
         if (value instanceof Long) {
             return (Long) value;
         } else if (value instanceof Integer || value instanceof Short || value instanceof Byte) {

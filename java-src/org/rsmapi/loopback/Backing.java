@@ -1,22 +1,26 @@
 package org.rsmapi.loopback;
 
 import java.util.ArrayList;
+import java.util.EnumSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Queue;
+import java.util.Set;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicIntegerFieldUpdater;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Supplier;
-import org.rsmapi.ExportSegment;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.mem.Engine;
 import org.rsmapi.mem.Views;
+import org.rsmapi.spi.CallerMemory;
 import org.rsmapi.spi.ExportedMemory;
+import org.rsmapi.spi.MemoryOption;
 import org.rsmapi.sys.Fd;
 import org.rsmapi.sys.MemFd;
+import org.rsmapi.sys.Opening;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Stack;
 import org.rsmapi.sys.Vm;
@@ -25,7 +29,7 @@ import org.rsmapi.sys.Vm;
  * The memory behind export segments: an address range of this process, and the memory file that it shares with importers.
  *
  * <p>It is in one of two states. <i>Shared</i>: the range is a shared mapping of the file. <i>Private</i>, after a revocation:
- * the range is this process's own copy, and the file is gone from here, whoever else may still hold it.
+ * the range is this process's own copy, and this process has closed the file.
  *
  * <p>Several segments may be exported over the same range; then they have one backing.
  */
@@ -35,13 +39,10 @@ final class Backing {
 
     private static final Map<Long, Backing> ADOPTED = new HashMap<>();
 
-    /** What the segment's flags want of the memory. */
-    private static final int WANTS = ExportSegment.PREFAULT | ExportSegment.LOCK | ExportSegment.HUGE_PAGES;
-
     private static final long NOWHERE = -1;
 
-    private static final AtomicIntegerFieldUpdater<Backing> GIVEN_BACK =
-        AtomicIntegerFieldUpdater.newUpdater(Backing.class, "givenBack");
+    private static final AtomicIntegerFieldUpdater<Backing> UNMAPPED =
+        AtomicIntegerFieldUpdater.newUpdater(Backing.class, "unmapped");
 
     /**
      * Guards all that changes, and the publications. It is held while the memory moves, which takes seconds for many gigabytes. The
@@ -59,32 +60,32 @@ final class Backing {
     /** Never read: it keeps the memory's owner reachable. */
     @SuppressWarnings("unused")
     private Object owner;
-    private int wants;
+    private EnumSet<MemoryOption> wants = EnumSet.noneOf(MemoryOption.class);
     private int users = 1;
     private Fd file;
     private Fd readOnly;
     /** A move to private pages that is under way, or failed half-way, and how far it got. */
     private boolean moving;
     private long moved;
-    private volatile int givenBack;
+    private volatile int unmapped;
 
-    private Backing(long address, long length, boolean adopted, Object owner, Fd file, int flags) {
+    private Backing(long address, long length, boolean adopted, Object owner, Fd file, Set<MemoryOption> options) {
         this.address = address;
         this.length = length;
         this.allocated = adopted ? NOWHERE : address;
         this.adopted = adopted;
         this.owner = owner;
         this.file = file;
-        this.wants = flags & WANTS;
+        wants.addAll(options);
     }
 
     /** New memory of zeros. */
-    static Backing allocate(long length, int flags) {
+    static Backing allocate(long length, Set<MemoryOption> options) {
         Fd file = MemFd.create("rsmapi-segment", length);
         long address = 0;
         try {
-            address = map(file, length, flags);
-            Backing backing = new Backing(address, length, false, null, file, flags);
+            address = map(file, length, options);
+            Backing backing = new Backing(address, length, false, null, file, options);
             backing.furnish();
             backing.view();
             return backing;
@@ -98,18 +99,11 @@ final class Backing {
         }
     }
 
-    private static long map(Fd file, long length, int flags) {
-        if ((flags & ExportSegment.HUGE_PAGES) == 0) {
+    private static long map(Fd file, long length, Set<MemoryOption> options) {
+        if (!options.contains(MemoryOption.HUGE_PAGES)) {
             return Vm.mapShared(file, length, Vm.PROT_READ | Vm.PROT_WRITE, 0, 0);
         }
-        long address = Vm.reserve(length, Vm.hugePageSize());
-        try {
-            Vm.replaceShared(address, file, length, Vm.PROT_READ | Vm.PROT_WRITE, 0);
-            return address;
-        } catch (RuntimeException | Error e) {
-            Vm.unmap(address, length);
-            throw e;
-        }
+        return Vm.mapSharedAligned(file, length, Vm.PROT_READ | Vm.PROT_WRITE, 0, Vm.hugePageSize());
     }
 
     /**
@@ -117,15 +111,15 @@ final class Backing {
      *
      * @throws RsmException BAD_ADDR (another segment lies over a part of the range) and what {@link CallerMemory} says
      */
-    static Backing adopt(String op, long address, long length, Object owner, int flags) {
+    static Backing adopt(String op, long address, long length, Object owner, Set<MemoryOption> options) {
         synchronized (ADOPTED) {
             Backing other = over(op, address, length);
             if (other != null) {
-                other.join(flags);
+                other.join(options);
                 return other;
             }
             CallerMemory.check(op, address, length, owner);
-            Backing backing = new Backing(address, length, true, owner, null, flags);
+            Backing backing = new Backing(address, length, true, owner, null, options);
             backing.share();
             try {
                 ADOPTED.put(address, backing);
@@ -173,7 +167,7 @@ final class Backing {
     void whenFree(Runnable action) {
         postponed.add(action);
         if (!lock.isLocked()) {
-            runPostponed(); // the one who had the lock may not have seen it
+            runPostponed(); // the thread that had the lock may not have seen it
         }
     }
 
@@ -188,13 +182,15 @@ final class Backing {
         }
     }
 
-    private void join(int flags) {
+    private void join(Set<MemoryOption> options) {
         lock();
         try {
-            int before = wants;
-            wants |= flags & WANTS;
+            EnumSet<MemoryOption> before = wants;
+            EnumSet<MemoryOption> both = EnumSet.copyOf(wants);
+            both.addAll(options);
+            wants = both;
             try {
-                if (wants != before && file != null) {
+                if (!both.equals(before) && file != null) {
                     furnish();
                 }
             } catch (RuntimeException | Error e) {
@@ -214,13 +210,13 @@ final class Backing {
 
     /** Makes the shared memory what the segments want it to be. */
     private void furnish() {
-        if ((wants & ExportSegment.HUGE_PAGES) != 0) {
+        if (wants.contains(MemoryOption.HUGE_PAGES)) {
             Vm.makeHuge(address, length);
         }
-        if ((wants & ExportSegment.PREFAULT) != 0) {
+        if (wants.contains(MemoryOption.PREFAULT)) {
             ownPages(address, length);
         }
-        if ((wants & ExportSegment.LOCK) != 0) {
+        if (wants.contains(MemoryOption.LOCK)) {
             Vm.lock(address, length);
         }
     }
@@ -284,7 +280,7 @@ final class Backing {
      * @throws OsError if there is not enough memory to move to; what was not moved is still seen by importers, and the call can
      *                 be made again
      */
-    void leave(Publication publication, boolean livesOn) {
+    void revoke(Publication publication, boolean livesOn) {
         lock();
         try {
             if (publication.handedOut() && file != null) {
@@ -309,15 +305,13 @@ final class Backing {
 
     /** Copies the content to a new file and maps that in place. */
     private void share() {
-        Fd next = MemFd.create("rsmapi-segment", length);
-        try {
+        try (Opening opening = new Opening(1)) {
+            Fd next = opening.add(MemFd.create("rsmapi-segment", length));
             MemFd.write(next, address, length);
             Vm.replaceShared(address, next, length, Vm.PROT_READ | Vm.PROT_WRITE, 0);
-        } catch (RuntimeException | Error e) {
-            next.close();
-            throw e;
+            opening.done();
+            file = next;
         }
-        file = next;
         try {
             view();
             furnish();
@@ -351,7 +345,7 @@ final class Backing {
                 if (adopted) {
                     ADOPTED.remove(before);
                 } else {
-                    Vm.abandon(before, length);
+                    Vm.replaceWithZeroPages(before, length);
                 }
                 ADOPTED.put(next, this);
                 address = next;
@@ -379,7 +373,7 @@ final class Backing {
             }
             return;
         }
-        Vm.replacePrivate(before, file, length);
+        Vm.copyOnWrite(before, file, length);
         try {
             ownPages(before, length);
             MemFd.write(file, next, length);
@@ -390,7 +384,7 @@ final class Backing {
             Views.remove(before);
         } catch (RuntimeException | Error e) {
             if (address == next) {
-                Vm.replacePrivate(next, file, length);
+                Vm.copyOnWrite(next, file, length);
                 ownPages(next, length);
                 Views.remove(next);
                 address = before;
@@ -402,12 +396,12 @@ final class Backing {
     }
 
     /**
-     * Gives this process a copy of every page and takes the file's pages away from everybody else. No write is lost: the kernel
+     * Gives this process a copy of every page and takes the file's pages away from all others. No write is lost: the kernel
      * copies a page at the moment of its first write after the range has become private, and what was written before is in it.
      */
     private void moveToPrivatePages() {
         if (!moving) {
-            Vm.replacePrivate(address, file, length);
+            Vm.copyOnWrite(address, file, length);
             moving = true;
             moved = 0;
         }
@@ -429,7 +423,7 @@ final class Backing {
 
     private static void touch(long start, long bytes) {
         for (long at = start; at < start + bytes; at += Vm.pageSize()) {
-            Engine.ENGINE.getAndAddInt(at, 0); // a write that changes nothing, whoever else is writing there
+            Engine.ENGINE.getAndAddInt(at, 0); // a write that changes nothing, also if another thread is writing there
         }
     }
 
@@ -449,7 +443,7 @@ final class Backing {
             lock();
             try {
                 if (users == 1) {
-                    end(); // may fail for want of memory, and is then done again
+                    end(); // may fail without memory, and is then repeated
                     if (adopted) {
                         ADOPTED.remove(address);
                     }
@@ -466,16 +460,16 @@ final class Backing {
             moveToPrivatePages();
         }
         if (!adopted) {
-            Vm.abandon(address, length);
+            Vm.replaceWithZeroPages(address, length);
         }
         if (file != null) {
             closeFile();
         }
     }
 
-    /** Gives an allocated address range back, when nobody can reach it any more. The second call and later ones do nothing. */
-    void giveBack() {
-        if (allocated != NOWHERE && GIVEN_BACK.compareAndSet(this, 0, 1)) {
+    /** Returns the addresses that were allocated to the system; nothing may be using them. Idempotent. */
+    void unmap() {
+        if (allocated != NOWHERE && UNMAPPED.compareAndSet(this, 0, 1)) {
             Vm.unmap(allocated, length);
         }
     }

@@ -2,43 +2,35 @@ package org.rsmapi.loopback;
 
 import java.nio.ByteOrder;
 import java.security.SecureRandom;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.locks.LockSupport;
+import org.rsmapi.Capabilities;
 import org.rsmapi.Permission;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
-import org.rsmapi.mem.Views;
 import org.rsmapi.spi.Connection;
 import org.rsmapi.spi.Failures;
 import org.rsmapi.spi.Interconnect.AbortListener;
+import org.rsmapi.spi.MappedRange;
+import org.rsmapi.spi.MemoryOption;
 import org.rsmapi.spi.Signals;
 import org.rsmapi.sys.Closer;
-import org.rsmapi.sys.Errno;
 import org.rsmapi.sys.EventFd;
 import org.rsmapi.sys.Fd;
-import org.rsmapi.sys.Identity;
 import org.rsmapi.sys.MemFd;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Sockets;
 import org.rsmapi.sys.Vm;
-import org.rsmapi.sys.Waiting;
 
-/** An importer's end of a connection. Its own monitor guards the descriptors, the state page and whether it is over. */
+/**
+ * An importer's connection, from the end of the handshake ({@link ImporterHandshake}). Its monitor guards the descriptors, the state
+ * page and whether it has ended.
+ */
 final class LoopbackConnection implements Connection {
-    private static final String OP = "import-connect";
-    private static final int ATTEMPTS = 2;
-    private static final int EVENT_COUNTERS = 2;
-    private static final long BUSY_NANOS = 500_000;
-    /** Descriptors of one exporter's user that may wait to be closed before no more are taken from that user. */
-    private static final int MAX_CLOSING = 64;
     /** Notices of unknown type that an exporter may send, and how long it takes until it may send one more. */
     private static final int NOTICES = 16;
     private static final long NOTICE_NANOS = 10_000_000_000L;
-    /** Below this address nothing is mapped: the JVM relies on faults there to find null references. */
-    private static final long LOWEST = 1L << 20;
 
     /** Connections by token, for an exporter in this same process. */
     private static final Map<Long, LoopbackConnection> LOCAL = new ConcurrentHashMap<>();
@@ -49,18 +41,19 @@ final class LoopbackConnection implements Connection {
     private final Fd memory;
     private final StatePage state;
     /** The exporter's counter of events. */
-    private final EventFd theirs;
-    /** This connection's own; it lives until the connection is closed, because events outlive the publication. */
-    private final Events events;
+    private final EventFd exporterEvents;
+    /** This connection's own; open until the connection is closed, because events outlive the publication. */
+    private final LoopbackSignals signals;
     private final long size;
     private final ByteOrder byteOrder;
     private final long generation;
+    private final String layout;
     private final int exporterPid;
     private final int exporterUid;
     private final long token;
     private final AbortListener listener;
     private Reactor.Registration registration;
-    /** Notices that were of no use, less those that are forgotten by now, and when one was forgotten last. */
+    /** Notices of unknown type, less those that are forgotten by now, and when one was forgotten last. */
     private int notices;
     private long forgottenAt = System.nanoTime();
     private boolean over;
@@ -69,251 +62,58 @@ final class LoopbackConnection implements Connection {
     private MemFd.Identity identity;
     private boolean identified;
 
-    private LoopbackConnection(Fd socket, Fd memory, StatePage state, EventFd theirs, EventFd events, Wire.Answer answer,
-            int exporterUid, long token, AbortListener listener) {
+    LoopbackConnection(Fd socket, Fd memory, StatePage state, EventFd exporterEvents, EventFd events, Wire.Answer answer,
+            String layout, int exporterUid, long token, AbortListener listener) {
         this.socket = socket;
         this.memory = memory;
         this.state = state;
-        this.theirs = theirs;
-        this.events = new Events(events, this::post);
+        this.exporterEvents = exporterEvents;
+        this.signals = new LoopbackSignals(events);
         this.size = answer.size();
         this.byteOrder = answer.order();
         this.generation = answer.generation();
+        this.layout = layout;
         this.exporterPid = answer.pid();
         this.exporterUid = exporterUid;
         this.token = token;
         this.listener = listener;
     }
 
-    /** Asks the exporter. */
-    static Connection open(LoopbackInterconnect from, int node, int segmentId, Permission permission, long timeoutNanos,
-            AbortListener listener) {
-        long deadline = System.nanoTime() + timeoutNanos;
-        Wire.Connect wish = new Wire.Connect(from.localNode(), segmentId, permission.bits(), TOKENS.nextLong(), from.name());
+    /** Connects to a segment that is published on a node. */
+    static Connection open(LocalNode from, int node, int segmentId, Permission permission, long deadline, AbortListener listener) {
+        Wire.Connect request = new Wire.Connect(from.node(), segmentId, permission.bits(), TOKENS.nextLong(), from.controller());
         Reactor.acquire();
+        LoopbackConnection connection = null;
         try {
-            for (int attempt = 1; ; attempt++) {
-                LoopbackConnection connection = attempt(wish, node, deadline, listener);
-                if (connection != null) {
-                    connection.watch();
-                    return connection;
-                }
-                if (attempt == ATTEMPTS) {
-                    throw failure(RsmError.CONN_ABORTED, wish, node).hint("the exporter closed the connection without an answer");
-                }
-            }
-        } catch (RuntimeException | Error e) {
-            Reactor.release(false);
-            if (e instanceof OsError) {
-                throw Failures.resources(OP, (OsError) e).with("node", node).with("segment-id", unsigned(segmentId));
-            }
-            throw e;
-        }
-    }
-
-    /** One attempt; null if the exporter went away before it answered. */
-    private static LoopbackConnection attempt(Wire.Connect wish, int node, long deadline, AbortListener listener) {
-        Fd socket = reach(wish, node, deadline);
-        int exporter = Identity.uid();
-        try {
-            exporter = Sockets.peer(socket).uid();
-            if (Closer.waiting(exporter) > MAX_CLOSING) {
-                throw failure(RsmError.INSUFFICIENT_RESOURCES, wish, node).with("exporter-uid", exporter)
-                    .hint("that user's exporters have sent descriptors that cannot be closed");
-            }
-            try (Sockets.Message message = ask(socket, wish, node, deadline)) {
-                if (message == null || message.data().length == 0) { // also one without bytes can bring descriptors
-                    Sockets.end(socket, exporter);
-                    return null;
-                }
-                LoopbackConnection connection = accept(socket, exporter, message, wish, node, listener);
-                Sockets.refuseDescriptors(socket);
-                if (Quota.isOther(exporter)) {
-                    Waiting.prepareToPost();
-                }
-                return connection;
-            }
+            LoopbackConnection made = new ImporterHandshake(request, node, deadline, listener).connect();
+            made.watch();
+            connection = made;
+            return made;
         } catch (OsError e) {
-            Sockets.end(socket, exporter);
-            if (e.is(Errno.EPIPE, Errno.ECONNRESET)) {
-                return null;
+            throw Failures.resources("import-connect", e).with("node", node).with("segment-id", Integer.toUnsignedLong(segmentId));
+        } finally {
+            if (connection == null) {
+                Reactor.release(false);
             }
-            throw e;
-        } catch (RuntimeException | Error e) {
-            Sockets.end(socket, exporter);
-            throw e;
         }
     }
 
-    private static Sockets.Message ask(Fd socket, Wire.Connect wish, int node, long deadline) {
+    /** Has the service thread tell when the exporter sends something or is gone. */
+    private synchronized void watch() {
         try {
-            if (!Sockets.send(socket, wish.encode())) {
-                return null;
-            }
-        } catch (OsError e) {
-            if (!e.is(Errno.EPIPE, Errno.ECONNRESET)) {
-                throw e;
-            }
-            // An exporter that has too many importers answers before it is asked, and ends the connection.
-            return Sockets.receive(socket, Wire.MAX_BYTES, Wire.MAX_DESCRIPTORS);
-        }
-        return answer(socket, wish, node, deadline);
-    }
-
-    private static Fd reach(Wire.Connect wish, int node, long deadline) {
-        while (true) {
-            try {
-                return Sockets.connect(Wire.name(node, wish.segmentId()));
-            } catch (OsError e) {
-                if (e.is(Errno.ECONNREFUSED)) {
-                    throw failure(RsmError.SEG_NOT_PUBLISHED, wish, node)
-                        .hint("nobody on this machine (and in this network namespace) has published that id on that node");
-                }
-                if (!e.is(Errno.EAGAIN)) {
-                    throw e;
-                }
-            }
-            if (Thread.currentThread().isInterrupted()) {
-                throw failure(RsmError.INTERRUPTED, wish, node);
-            }
-            if (deadline - System.nanoTime() <= 0) {
-                throw failure(RsmError.TIMEOUT, wish, node).hint("the exporter does not accept connections; is it stopped?");
-            }
-            LockSupport.parkNanos(BUSY_NANOS); // too many others wait to be accepted, and the kernel has no wait for that
-        }
-    }
-
-    private static Sockets.Message answer(Fd socket, Wire.Connect wish, int node, long deadline) {
-        switch (Waiting.forInput(socket, deadline)) {
-            case READY:
-                return Sockets.receive(socket, Wire.MAX_BYTES, Wire.MAX_DESCRIPTORS);
-            case INTERRUPTED:
-                throw failure(RsmError.INTERRUPTED, wish, node);
-            default:
-                throw failure(RsmError.TIMEOUT, wish, node).hint("the exporter does not answer; is it stopped?");
-        }
-    }
-
-    private static LoopbackConnection accept(Fd socket, int exporter, Sockets.Message message, Wire.Connect wish, int node,
-            AbortListener listener) {
-        Wire.Header header = Wire.header(message.data());
-        if (header == null || header.type() != Wire.ANSWER) {
-            throw malformed(wish, node, "the answer is not one of this protocol");
-        }
-        if (header.version() != Wire.VERSION) {
-            throw failure(RsmError.BAD_DRIVER_VERSION, wish, node).with("version", Wire.VERSION)
-                .with("exporter-version", header.version());
-        }
-        if (message.truncated()) {
-            new EventFd().close(); // fails if it was our own want of descriptors that made the kernel drop some
-        }
-        if (!header.is(Wire.ANSWER, Wire.ANSWER_BYTES, message.data()) || message.truncated()) {
-            throw malformed(wish, node, "the answer has the wrong length or lost a part");
-        }
-        Wire.Answer answer = Wire.Answer.decode(message.data());
-        if (answer.code() != 0) {
-            throw refused(answer, wish, node);
-        }
-        List<Fd> descriptors = message.descriptors();
-        check(answer, descriptors, wish, node);
-        int stateAt = stateIndex(wish);
-        StatePage state = StatePage.view(descriptors.get(stateAt));
-        ArrayList<EventFd> counters = new ArrayList<>(EVENT_COUNTERS); // so that adding does not fail
-        Fd memory = null;
-        try {
-            if (!state.wellFormed()) {
-                throw malformed(wish, node, "the state page is not one");
-            }
-            for (int i = 0; i < EVENT_COUNTERS; i++) {
-                counters.add(EventFd.received(descriptors.remove(stateAt + 1)));
-            }
-            descriptors.remove(stateAt).close(); // at once: it is a small memory file, which was checked
-            memory = wish.wantsMemory() ? descriptors.remove(0) : null;
-            LoopbackConnection connection = new LoopbackConnection(socket, memory, state, counters.get(0), counters.get(1), answer,
-                exporter, wish.token(), listener);
-            LOCAL.put(wish.token(), connection);
-            return connection;
+            LOCAL.put(token, this);
+            registration = Reactor.watch(socket, this::ready);
         } catch (RuntimeException | Error e) {
-            state.close();
-            for (int i = 0; i < counters.size(); i++) { // an iterator would need memory
-                counters.get(i).close();
-            }
-            if (memory != null) {
-                memory.close();
-            }
-            LOCAL.remove(wish.token());
+            end();
+            closed = true;
+            closeMemory();
+            signals.close();
+            LOCAL.remove(token);
             throw e;
         }
     }
 
-    /** Where the state page's descriptor is: behind the memory's, if that comes along. */
-    private static int stateIndex(Wire.Connect wish) {
-        return wish.wantsMemory() ? 1 : 0;
-    }
-
-    private static void check(Wire.Answer answer, List<Fd> descriptors, Wire.Connect wish, int node) {
-        long pages = answer.size() > 0 && answer.size() <= Long.MAX_VALUE - Vm.pageSize() ? Vm.wholePages(answer.size()) : 0;
-        if (pages == 0 || answer.permission() != wish.permission()) {
-            throw malformed(wish, node, "the answer announces an impossible size or permission");
-        }
-        int state = stateIndex(wish);
-        if (descriptors.size() <= state + EVENT_COUNTERS || answer.descriptors() != descriptors.size()) {
-            throw malformed(wish, node, "descriptors are missing");
-        }
-        String objection = wish.wantsMemory() ? MemFd.objection(descriptors.get(0), pages, wish.wantsToWrite()) : null;
-        if (objection == null) {
-            objection = StatePage.objection(descriptors.get(state));
-        }
-        for (int i = 1; objection == null && i <= EVENT_COUNTERS; i++) {
-            objection = EventFd.objection(descriptors.get(state + i));
-        }
-        if (objection != null) {
-            throw malformed(wish, node, "a descriptor is " + objection);
-        }
-    }
-
-    private static RsmException refused(Wire.Answer answer, Wire.Connect wish, int node) {
-        RsmError error = RsmError.ofCode(answer.code());
-        if (error == null) {
-            return malformed(wish, node, "the exporter refused with the unknown code " + answer.code());
-        }
-        RsmException refusal = failure(error, wish, node);
-        return error == RsmError.PERM_DENIED ? refusal.hint("the exporter's access list does not grant this to us") : refusal;
-    }
-
-    private static RsmException malformed(Wire.Connect wish, int node, String what) {
-        return failure(RsmError.CONN_ABORTED, wish, node).with("objection", what)
-            .hint("the exporter breaks the protocol; the connection was not made");
-    }
-
-    private static RsmException failure(RsmError error, Wire.Connect wish, int node) {
-        return RsmException.of(error, OP).with("node", node).with("segment-id", unsigned(wish.segmentId()))
-            .with("perm", Permission.ofBits(wish.permission()));
-    }
-
-    private static long unsigned(int id) {
-        return Integer.toUnsignedLong(id);
-    }
-
-    private void watch() {
-        synchronized (this) {
-            if (!over) {
-                try {
-                    registration = Reactor.watch(socket, this::ready);
-                    return;
-                } catch (RuntimeException | Error e) {
-                    end();
-                    closed = true;
-                    closeMemory();
-                    events.close();
-                    LOCAL.remove(token);
-                    throw e;
-                }
-            }
-        }
-    }
-
-    /** The exporter has something to say, or is gone. */
+    /** The exporter has sent something, or is gone. */
     private void ready(Reactor.Registration self) {
         String reason = null;
         synchronized (this) {
@@ -333,6 +133,7 @@ final class LoopbackConnection implements Connection {
         }
     }
 
+    /** Why a message ends the connection; null if it does not. */
     private String reason(Sockets.Message message) {
         if (message.descriptorsLost()) {
             return "protocol-error";
@@ -362,7 +163,7 @@ final class LoopbackConnection implements Connection {
         return ++notices <= NOTICES;
     }
 
-    /** Tells a connection of this process that it is aborted, without waiting for the notice to arrive. */
+    /** Aborts a connection of this process without waiting for the notice to arrive. */
     static void abortLocal(long token, String reason) {
         LoopbackConnection connection = LOCAL.get(token);
         if (connection != null) {
@@ -371,8 +172,8 @@ final class LoopbackConnection implements Connection {
     }
 
     /**
-     * Aborts the connection, and returns when the listener has been told, also if another thread is just telling it. Telling it
-     * twice does no harm.
+     * Aborts the connection. When this returns the listener has been called, also if another thread was just calling it; it may be
+     * called twice.
      */
     private void abort(String reason) {
         synchronized (this) {
@@ -385,13 +186,13 @@ final class LoopbackConnection implements Connection {
         }
         listener.aborted(reason);
         LOCAL.remove(token);
-        events.end();
+        signals.end();
         synchronized (this) {
-            closeMemory(); // now that it is not mapped any more
+            closeMemory(); // it is not mapped any more
         }
     }
 
-    /** Lets go of everything but the memory and the events. Called once, with the monitor held. */
+    /** Closes everything but the memory and the events. Called once, with the monitor held. */
     private void end() {
         over = true;
         if (registration != null) {
@@ -399,7 +200,7 @@ final class LoopbackConnection implements Connection {
         }
         Sockets.end(socket, exporterUid);
         state.close();
-        theirs.close();
+        exporterEvents.close();
     }
 
     /** With the monitor held. Idempotent. */
@@ -410,8 +211,18 @@ final class LoopbackConnection implements Connection {
     }
 
     @Override
+    public Capabilities capabilities() {
+        return LoopbackInterconnect.CAPABILITIES;
+    }
+
+    @Override
     public long size() {
         return size;
+    }
+
+    @Override
+    public String layout() {
+        return layout;
     }
 
     @Override
@@ -435,86 +246,24 @@ final class LoopbackConnection implements Connection {
     }
 
     @Override
-    public synchronized long map(Placement placement, long address, Permission permission, long offset, long length) {
+    public MappedRange map(Placement placement, long address, Permission permission, long offset, long length,
+            Set<MemoryOption> options) {
+        LoopbackMapping mapping = place(placement, address, permission.writes(), offset, length, options);
+        mapping.furnish(options, offset); // without the monitor, for which the service thread may wait
+        return mapping;
+    }
+
+    private synchronized LoopbackMapping place(Placement placement, long address, boolean writable, long offset, long length,
+            Set<MemoryOption> options) {
         if (over) {
             throw RsmException.of(RsmError.CONN_ABORTED, "import-map");
         }
-        long pages = Vm.wholePages(length);
-        int prot = permission.writes() ? Vm.PROT_READ | Vm.PROT_WRITE : Vm.PROT_READ;
-        if (placement != Placement.ANYWHERE && !possible(address, pages)) {
-            throw cannotMap(placement, address, offset, length, null);
+        if (!identified) {
+            identity = MemFd.identity(memory);
+            identified = true;
         }
-        long where;
-        try {
-            where = place(placement, address, pages, prot, offset);
-        } catch (OsError e) {
-            throw cannotMap(placement, address, offset, length, e);
-        }
-        try {
-            if (!identified) {
-                identity = MemFd.identity(memory);
-                identified = true;
-            }
-            Views.add(where, pages, identity, offset);
-        } catch (RuntimeException | Error e) {
-            detach(where, length);
-            if (placement != Placement.FIXED_OVER_OWN) {
-                Vm.unmap(where, pages);
-            }
-            throw e;
-        }
-        return where;
-    }
-
-    private static boolean possible(long address, long pages) {
-        return address >= LOWEST && address <= Long.MAX_VALUE - pages;
-    }
-
-    private long place(Placement placement, long address, long pages, int prot, long offset) {
-        switch (placement) {
-            case FIXED:
-                Vm.mapSharedAt(address, memory, pages, prot, offset);
-                return address;
-            case FIXED_OVER_OWN:
-                Vm.replaceShared(address, memory, pages, prot, offset);
-                return address;
-            default:
-                return Vm.mapShared(memory, pages, prot, offset, possible(address, pages) ? address : 0);
-        }
-    }
-
-    private static RsmException cannotMap(Placement placement, long address, long offset, long length, OsError e) {
-        RsmException failure = cannotMap(e).with("offset", offset).with("length", length);
-        if (placement == Placement.ANYWHERE) {
-            return failure;
-        }
-        failure.with("address", address);
-        if (e != null && e.is(Errno.EEXIST)) {
-            List<Object> there = new ArrayList<>();
-            for (Vm.Region region : Vm.regions(address, address + Vm.wholePages(length))) {
-                there.add(region.toString());
-            }
-            return failure.with("occupied-by", there)
-                .hint("something is mapped there; choose another address, or map over memory from LocalMemory.allocate");
-        }
-        return failure.data().containsKey("hint") ? failure : failure.hint("nothing can be mapped at that address");
-    }
-
-    private static RsmException cannotMap(OsError e) {
-        if (e == null) {
-            return RsmException.of(RsmError.BAD_LENGTH, "import-map");
-        }
-        if (e.isShortage() && e.want() != OsError.Want.MEMORY) {
-            return Failures.resources("import-map", e);
-        }
-        boolean badRange = e.is(Errno.ENOMEM, Errno.EEXIST, Errno.EINVAL, Errno.EPERM);
-        return Failures.of(badRange ? RsmError.BAD_LENGTH : RsmError.MAP_FAILED, "import-map", e);
-    }
-
-    @Override
-    public void detach(long address, long length) {
-        Vm.abandon(address, Vm.wholePages(length));
-        Views.remove(address);
+        long alignment = options.contains(MemoryOption.HUGE_PAGES) ? Vm.hugePageSize() : 0;
+        return new LoopbackMapping(memory, identity, placement, address, writable, offset, length, alignment);
     }
 
     @Override
@@ -528,7 +277,7 @@ final class LoopbackConnection implements Connection {
                 end();
             }
             closeMemory();
-            events.close();
+            signals.close();
         }
         LOCAL.remove(token);
         Reactor.release(false);
@@ -536,13 +285,20 @@ final class LoopbackConnection implements Connection {
 
     @Override
     public Signals signals() {
-        return events;
+        return signals;
     }
 
-    private void post(boolean accumulate) {
-        if (!theirs.post(accumulate)) {
+    @Override
+    public void post(boolean accumulate) {
+        boolean posted;
+        try {
+            posted = exporterEvents.post(accumulate);
+        } catch (OsError e) {
+            throw Failures.resources("signal-post", e);
+        }
+        if (!posted) {
             throw RsmException.of(aborted() ? RsmError.CONN_ABORTED : RsmError.INSUFFICIENT_RESOURCES, "signal-post")
-                .hint("the exporter is gone, or has had as many events as it can count");
+                .hint("the exporter is gone, or its counter of events is at its end");
         }
     }
 }

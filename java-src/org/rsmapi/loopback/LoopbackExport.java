@@ -1,12 +1,14 @@
 package org.rsmapi.loopback;
 
 import java.security.SecureRandom;
+import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.spi.AccessPolicy;
 import org.rsmapi.spi.ExportedMemory;
 import org.rsmapi.spi.Failures;
+import org.rsmapi.spi.MemoryOption;
 import org.rsmapi.spi.Signals;
 import org.rsmapi.sys.Errno;
 import org.rsmapi.sys.OsError;
@@ -15,28 +17,28 @@ import org.rsmapi.sys.OsError;
 final class LoopbackExport implements ExportedMemory {
     private static final int AUTOMATIC = 0x80000000;
     /**
-     * Where this process starts to hand out ids. There is nobody who could count for the whole machine; a random start among
-     * 2^31 makes it unlikely that an id comes again, and binding the name makes sure that no two are in use at once.
+     * The next automatic id. No process counts for the whole machine. A random start among 2^31 makes it unlikely that two processes
+     * try the same id, and binding the name makes sure that no id is in use twice.
      */
     private static final AtomicInteger NEXT_ID = new AtomicInteger(new SecureRandom().nextInt());
 
-    private final LoopbackInterconnect interconnect;
+    private final LocalNode here;
     private final long size;
-    private final int flags;
+    private final Set<MemoryOption> options;
     /** The one that was made for it; the present one is another after a rebind while it was not published. */
     private final Backing first;
-    private final Events events = new Events(this::post);
+    private final LoopbackSignals signals = new LoopbackSignals();
     private volatile Backing backing;
     private volatile Publication publication;
     private long generation = 1;
     private boolean destroyed;
 
-    LoopbackExport(LoopbackInterconnect interconnect, Backing backing, long size, int flags) {
-        this.interconnect = interconnect;
+    LoopbackExport(LocalNode here, Backing backing, long size, Set<MemoryOption> options) {
+        this.here = here;
         this.first = backing;
         this.backing = backing;
         this.size = size;
-        this.flags = flags;
+        this.options = options;
     }
 
     @Override
@@ -45,28 +47,29 @@ final class LoopbackExport implements ExportedMemory {
     }
 
     @Override
-    public int publish(int segmentId, AccessPolicy access, Gate gate) {
+    public int publish(int segmentId, AccessPolicy access, byte[] layout, Gate gate) {
         try {
-            publication = backing.publish(gate, () -> segmentId == 0 ? openAnywhere(access) : open(segmentId, access));
+            publication = backing.publish(gate,
+                () -> segmentId == 0 ? openAnywhere(access, layout) : open(segmentId, access, layout));
             return publication.segmentId();
         } catch (OsError e) {
             if (e.is(Errno.EADDRINUSE)) {
                 throw Failures.of(RsmError.SEGID_IN_USE, "export-publish", e)
-                    .with("segment-id", Integer.toUnsignedLong(segmentId)).with("node", interconnect.localNode())
+                    .with("segment-id", Integer.toUnsignedLong(segmentId)).with("node", here.node())
                     .hint("grep rsmapi /proc/net/unix lists what is published here; id 0 has one chosen");
             }
             throw Failures.resources("export-publish", e).with("segment-id", Integer.toUnsignedLong(segmentId));
         }
     }
 
-    private Publication open(int segmentId, AccessPolicy access) {
-        return new Publication(backing, events, interconnect, segmentId, size, generation, access);
+    private Publication open(int segmentId, AccessPolicy access, byte[] layout) {
+        return new Publication(backing, signals, here, segmentId, size, generation, access, layout);
     }
 
-    private Publication openAnywhere(AccessPolicy access) {
+    private Publication openAnywhere(AccessPolicy access, byte[] layout) {
         for (int attempt = 0; attempt < 1_000; attempt++) {
             try {
-                return open(AUTOMATIC | NEXT_ID.getAndIncrement(), access);
+                return open(AUTOMATIC | NEXT_ID.getAndIncrement(), access, layout);
             } catch (OsError e) {
                 if (!e.is(Errno.EADDRINUSE)) {
                     throw e;
@@ -86,7 +89,7 @@ final class LoopbackExport implements ExportedMemory {
         try {
             gate.shut();
             if (publication == null) {
-                moveTo(Backing.adopt("export-rebind", address, size, owner, flags));
+                moveTo(Backing.adopt("export-rebind", address, size, owner, options));
             } else {
                 backing.rebind("export-rebind", address, owner);
             }
@@ -124,7 +127,7 @@ final class LoopbackExport implements ExportedMemory {
                 throw Failures.resources("export-destroy", e).hint("there is no memory to move the content to: call again");
             }
             destroyed = true;
-            events.close();
+            signals.close();
         }
     }
 
@@ -133,20 +136,20 @@ final class LoopbackExport implements ExportedMemory {
         publication.end(reason);
         generation = publication.generation();
         try {
-            backing.leave(publication, livesOn);
+            backing.revoke(publication, livesOn);
         } catch (OsError e) {
             throw Failures.resources(op, e)
                 .hint("importers are disconnected, but may still see memory that could not be moved: free memory and call again");
         }
         publication = null;
         if (livesOn) {
-            events.renew();
+            signals.renew();
         }
     }
 
     @Override
-    public void giveBack() {
-        first.giveBack();
+    public void unmap() {
+        first.unmap();
     }
 
     @Override
@@ -157,13 +160,18 @@ final class LoopbackExport implements ExportedMemory {
 
     @Override
     public Signals signals() {
-        return events;
+        return signals;
     }
 
-    private void post(boolean accumulate) {
+    @Override
+    public void post(boolean accumulate) {
         Publication current = publication;
         if (current != null) {
-            current.post(accumulate);
+            try {
+                current.post(accumulate);
+            } catch (OsError e) {
+                throw Failures.resources("signal-post", e);
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Supplier;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import org.rsmapi.Capabilities;
 import org.rsmapi.ControllerAttributes;
 import org.rsmapi.Permission;
 import org.rsmapi.RsmError;
@@ -19,6 +20,9 @@ import org.rsmapi.spi.Connection;
 import org.rsmapi.spi.ExportedMemory;
 import org.rsmapi.spi.Failures;
 import org.rsmapi.spi.Interconnect;
+import org.rsmapi.spi.MemoryOption;
+import org.rsmapi.spi.Nodes;
+import org.rsmapi.spi.Preload;
 import org.rsmapi.sys.Fd;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Sockets;
@@ -28,29 +32,27 @@ import org.rsmapi.sys.Vm;
 /** A {@code loopback} or {@code shmN} controller: segments in memory files, found by name, passed over Unix sockets. */
 final class LoopbackInterconnect implements Interconnect {
     private static final int LOOPBACK_PAGE_SIZE_MASK = 8;
-    private static final int MAX_NODES = 64;
     private static final int MAX_ENTRIES = 64;
     private static final int ALL_WIDTHS = 1 | 2 | 4 | 8;
     private static final long USER_ADDRESSES = 1L << 47;
     private static final long SEGMENTS = 65_535;
 
+    static final Capabilities CAPABILITIES =
+        new Capabilities(Capabilities.Memory.SHARED, Set.of(4, 8), Capabilities.AccessControl.ENFORCED, false, "loopback");
+
     private static final SecureRandom MARKS = new SecureRandom();
     private static final Pattern PRESENCE = Pattern.compile("(shm(?:[12]?[0-9]|3[01]))/([0-9]{1,2})/[0-9a-f]{16}");
     private static final Set<LoopbackInterconnect> OPEN = ConcurrentHashMap.newKeySet();
 
-    private final String name;
-    private final int node;
-    private final boolean localOnly;
+    private final LocalNode here;
     /** The sign that the node is there, for the topology; null on a controller that the topology does not list. */
     private final Fd presence;
     private final AtomicBoolean closed = new AtomicBoolean();
 
-    LoopbackInterconnect(String name, int node, boolean localOnly) {
-        Rehearsal.once();
-        this.name = name;
-        this.node = node;
-        this.localOnly = localOnly;
-        this.presence = localOnly ? null : present(name, node);
+    LoopbackInterconnect(LocalNode here) {
+        Preload.once();
+        this.here = here;
+        this.presence = here.localOnly() ? null : present(here.controller(), here.node());
         Reactor.acquire();
         try {
             OPEN.add(this);
@@ -68,12 +70,12 @@ final class LoopbackInterconnect implements Interconnect {
         }
     }
 
-    /** The nodes that somebody on this machine (in this network namespace) plays, by controller. */
+    /** The nodes of the open controllers on this machine (in this network namespace), by controller. */
     static SortedMap<String, SortedSet<Integer>> presences() {
         SortedMap<String, SortedSet<Integer>> found = new TreeMap<>();
         for (String name : Sockets.names(Wire.PRESENCE)) {
             Matcher parts = PRESENCE.matcher(name.substring(Wire.PRESENCE.length()));
-            if (parts.matches() && Integer.parseInt(parts.group(2)) < MAX_NODES) { // anybody may bind such a name
+            if (parts.matches() && Nodes.exists(Integer.parseInt(parts.group(2)))) { // anybody may bind such a name
                 found.computeIfAbsent(parts.group(1), key -> new TreeSet<>()).add(Integer.parseInt(parts.group(2)));
             }
         }
@@ -84,8 +86,8 @@ final class LoopbackInterconnect implements Interconnect {
     static SortedSet<Integer> nodesPlayed(String controller) {
         SortedSet<Integer> nodes = new TreeSet<>();
         for (LoopbackInterconnect each : OPEN) {
-            if (each.name.equals(controller)) {
-                nodes.add(each.node);
+            if (each.here.controller().equals(controller)) {
+                nodes.add(each.here.node());
             }
         }
         return nodes;
@@ -93,27 +95,27 @@ final class LoopbackInterconnect implements Interconnect {
 
     @Override
     public String name() {
-        return name;
+        return here.controller();
     }
 
     @Override
     public int localNode() {
-        return node;
+        return here.node();
     }
 
     @Override
     public boolean localOnly() {
-        return localOnly;
+        return here.localOnly();
     }
 
     @Override
     public int maxAccessEntries() {
-        return localOnly ? 1 : MAX_ENTRIES;
+        return here.localOnly() ? 1 : MAX_ENTRIES;
     }
 
     @Override
     public ControllerAttributes attributes() {
-        if (localOnly) {
+        if (here.localOnly()) {
             return new ControllerAttributes(0, 0, LOOPBACK_PAGE_SIZE_MASK, 0, 0, 0, 0, 0, 0);
         }
         long memory = SystemMemory.total() & -Vm.pageSize();
@@ -122,24 +124,29 @@ final class LoopbackInterconnect implements Interconnect {
     }
 
     @Override
-    public ExportedMemory allocate(long length, int flags) {
-        return create(length, flags, () -> Backing.allocate(length, flags));
+    public Capabilities capabilities() {
+        return CAPABILITIES;
     }
 
     @Override
-    public ExportedMemory adopt(long address, long length, Object owner, int flags) {
-        return create(length, flags, () -> Backing.adopt("export-create", address, length, owner, flags));
+    public ExportedMemory allocate(long length, Set<MemoryOption> options) {
+        return create(length, options, () -> Backing.allocate(length, options));
     }
 
-    private ExportedMemory create(long length, int flags, Supplier<Backing> making) {
+    @Override
+    public ExportedMemory adopt(long address, long length, Object owner, Set<MemoryOption> options) {
+        return create(length, options, () -> Backing.adopt("export-create", address, length, owner, options));
+    }
+
+    private ExportedMemory create(long length, Set<MemoryOption> options, Supplier<Backing> making) {
         Backing backing = null;
         try {
             backing = making.get();
-            return new LoopbackExport(this, backing, length, flags);
+            return new LoopbackExport(here, backing, length, options);
         } catch (RuntimeException | Error e) {
             if (backing != null) {
                 backing.release();
-                backing.giveBack();
+                backing.unmap();
             }
             if (e instanceof OsError) {
                 throw Failures.resources("export-create", (OsError) e).with("length", length);
@@ -149,12 +156,8 @@ final class LoopbackInterconnect implements Interconnect {
     }
 
     @Override
-    public Connection connect(int target, int segmentId, Permission permission, long timeoutNanos, AbortListener listener) {
-        if (target < 0 || target >= MAX_NODES) {
-            throw RsmException.of(RsmError.REMOTE_NODE_UNREACHABLE, "import-connect").with("node", target)
-                .hint("nodes are 0 to 63");
-        }
-        return LoopbackConnection.open(this, target, segmentId, permission, timeoutNanos, listener);
+    public Connection connect(int target, int segmentId, Permission permission, long deadline, AbortListener listener) {
+        return LoopbackConnection.open(here, target, segmentId, permission, deadline, listener);
     }
 
     @Override

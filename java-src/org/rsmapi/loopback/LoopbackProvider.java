@@ -3,12 +3,17 @@ package org.rsmapi.loopback;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SortedSet;
+import org.rsmapi.PublishedSegment;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.Topology;
 import org.rsmapi.spi.Entrance;
+import org.rsmapi.spi.Failures;
 import org.rsmapi.spi.Interconnect;
 import org.rsmapi.spi.InterconnectProvider;
+import org.rsmapi.spi.Nodes;
+import org.rsmapi.sys.OsError;
+import org.rsmapi.sys.SocketOwners;
 
 /**
  * The controllers {@code loopback} (the local node only) and {@code shm0} to {@code shm31} (64 nodes on one machine).
@@ -23,7 +28,6 @@ public final class LoopbackProvider implements InterconnectProvider {
     private static final boolean SUPPORTED =
         "Linux".equals(OS) && ("amd64".equals(ARCHITECTURE) || "aarch64".equals(ARCHITECTURE));
     private static final int MAX_UNITS = 32;
-    private static final int MAX_NODES = 64;
 
     @Override
     public Interconnect open(String type, int unit, int node) {
@@ -36,17 +40,36 @@ public final class LoopbackProvider implements InterconnectProvider {
             Limits.configure(OP);
         }
         if (type.equals("loopback")) {
-            int here = configuredNode(OP);
+            int here = Nodes.configured(OP);
             if (node != -1 && node != here) {
                 throw RsmException.of(RsmError.CTLR_NOT_PRESENT, "get-controller").with("controller", type).with("node", node)
                     .hint("loopback is on the configured node, " + here + "; use shm0 to choose another");
             }
-            return new LoopbackInterconnect("loopback", here, true);
+            return new LoopbackInterconnect(new LocalNode("loopback", here, true));
         }
         if (ours) {
-            return new LoopbackInterconnect("shm" + unit, node == -1 ? configuredNode(OP) : checked(OP, node, "the :node option"), false);
+            return new LoopbackInterconnect(new LocalNode("shm" + unit, node == -1 ? Nodes.configured(OP) : node, false));
         }
         return null;
+    }
+
+    @Override
+    public List<PublishedSegment> published(boolean processes) {
+        if (!SUPPORTED) {
+            return List.of();
+        }
+        Entrance.require("published");
+        List<PublishedSegment> found = new ArrayList<>();
+        try {
+            for (SocketOwners.Listening each : SocketOwners.listening(name -> Wire.Name.parse(name) != null, processes)) {
+                Wire.Name name = Wire.Name.parse(each.name());
+                long id = Integer.toUnsignedLong(name.segmentId());
+                found.add(new PublishedSegment(null, name.node(), id, each.uid(), each.pid(), false));
+            }
+        } catch (OsError e) {
+            throw Failures.resources("published", e);
+        }
+        return found;
     }
 
     @Override
@@ -55,7 +78,7 @@ public final class LoopbackProvider implements InterconnectProvider {
             return List.of();
         }
         Entrance.require("topology");
-        int configured = configuredNode("topology");
+        int configured = Nodes.configured("topology");
         List<Topology.LocalController> found = new ArrayList<>();
         LoopbackInterconnect.presences().forEach((controller, there) -> {
             SortedSet<Integer> here = LoopbackInterconnect.nodesPlayed(controller);
@@ -70,29 +93,5 @@ public final class LoopbackProvider implements InterconnectProvider {
             }
         });
         return found;
-    }
-
-    /** The node that this process plays where it does not say otherwise. */
-    public static int configuredNode(String op) {
-        String property = System.getProperty("rsmapi.node");
-        String value = property != null ? property : System.getenv("RSMAPI_NODE");
-        if (value == null || value.isBlank()) {
-            return 0;
-        }
-        String origin = property != null ? "the system property rsmapi.node" : "the environment variable RSMAPI_NODE";
-        try {
-            return checked(op, Integer.parseInt(value.trim()), origin);
-        } catch (NumberFormatException e) {
-            throw RsmException.of(RsmError.BAD_CONF, op).with("value", value)
-                .hint(origin + " has to be a number from 0 to 63").causedBy(e);
-        }
-    }
-
-    private static int checked(String op, int node, String origin) {
-        if (node < 0 || node >= MAX_NODES) {
-            throw RsmException.of(RsmError.BAD_CONF, op).with("node", node)
-                .hint(origin + " has to be a number from 0 to 63");
-        }
-        return node;
     }
 }

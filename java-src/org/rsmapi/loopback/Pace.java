@@ -3,11 +3,11 @@ package org.rsmapi.loopback;
 import org.rsmapi.sys.Threads;
 
 /**
- * Notices a counter of events that another process makes slow: whoever has a counter can watch it by hundreds of thousands of epoll sets,
- * and the kernel goes through all of them with each event.
+ * Detects a counter of events that another process makes slow: a process that has a counter can add it to hundreds of thousands of epoll
+ * sets, and the kernel visits all of them with each event.
  *
- * <p>What counts is the processor time of the calls, so that a busy machine makes nobody suspect. It is looked at only after a call has
- * taken long by the clock.
+ * <p>The measure is the processor time of the calls, which a busy machine does not increase. It is read only after a call that was slow
+ * by the clock.
  */
 final class Pace {
     private static final long SLOW_NANOS = 10_000_000;

@@ -3,7 +3,7 @@ package org.rsmapi.loopback;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.function.Supplier;
-import org.rsmapi.sys.Identity;
+import org.rsmapi.sys.Credentials;
 
 /** How much of one kind the importers have of this process, by user; see {@link Limits}. */
 final class Quota {
@@ -69,6 +69,6 @@ final class Quota {
 
     /** This process's own user, and root, could take what they want in other ways as well. */
     static boolean isOther(int uid) {
-        return uid != 0 && uid != Identity.uid();
+        return uid != 0 && uid != Credentials.uid();
     }
 }

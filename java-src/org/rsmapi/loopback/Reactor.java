@@ -13,14 +13,15 @@ import org.rsmapi.sys.Closer;
 import org.rsmapi.sys.Epoll;
 import org.rsmapi.sys.EventFd;
 import org.rsmapi.sys.Fd;
+import org.rsmapi.sys.Opening;
+import org.rsmapi.sys.Poll;
 import org.rsmapi.sys.Threads;
-import org.rsmapi.sys.Waiting;
 
 /**
  * The one thread of the loopback interconnect: it answers connects, and learns when a peer has something to say or is gone.
  *
- * <p>It starts with the first descriptor to watch and ends when nobody needs it any more: every open controller, publication
- * and connection holds it by {@link #acquire()} and lets go by {@link #release}.
+ * <p>It starts with the first descriptor to watch and ends with its last user: every open controller, publication and
+ * connection calls {@link #acquire()}, and {@link #release} at its end.
  */
 final class Reactor {
     /**
@@ -44,7 +45,7 @@ final class Reactor {
     private final EventFd waker;
     private final Map<Long, Registration> watched = new ConcurrentHashMap<>();
     private final PriorityQueue<Timer> timers = new PriorityQueue<>(Comparator.comparingLong(Timer::due));
-    private final Thread thread = new Thread(this::run, "rsmapi-loopback");
+    private final Thread thread = Threads.daemon(this::run, "rsmapi-loopback");
     private volatile boolean stopping;
 
     private record Timer(long due, Runnable action) {}
@@ -116,25 +117,18 @@ final class Reactor {
     private Reactor(Epoll epoll, EventFd waker) {
         this.epoll = epoll;
         this.waker = waker;
-        thread.setDaemon(true);
     }
 
     private static Reactor start() {
-        Epoll epoll = new Epoll();
-        EventFd waker = null;
-        try {
-            waker = new EventFd();
+        try (Opening opening = new Opening(2)) {
+            Epoll epoll = opening.add(new Epoll());
+            EventFd waker = opening.add(new EventFd());
             epoll.add(waker.fd(), WAKE);
             Reactor reactor = new Reactor(epoll, waker);
             Threads.start(reactor.thread);
-            Waiting.keep(true);
+            opening.done(); // the thread closes them
+            Poll.keep(true);
             return reactor;
-        } catch (RuntimeException | Error e) {
-            epoll.close();
-            if (waker != null) {
-                waker.close();
-            }
-            throw e;
         }
     }
 
@@ -159,7 +153,7 @@ final class Reactor {
             if (unused) {
                 last = running;
                 running = null;
-                Waiting.keep(false);
+                Poll.keep(false);
             }
         }
         if (last != null) {
@@ -167,7 +161,7 @@ final class Reactor {
             Unread.giveUp();
         }
         if (unused) {
-            Waiting.giveBack();
+            Poll.releasePosting();
         }
     }
 

@@ -7,7 +7,7 @@ import org.rsmapi.sys.MemFd;
 import org.rsmapi.sys.Vm;
 
 /**
- * The page in which an exporter tells its importers whether the publication still stands.
+ * The page from which importers read whether the publication still exists.
  *
  * <pre>
  *   0  magic "RSMS"
@@ -79,7 +79,7 @@ final class StatePage implements AutoCloseable {
         return mapped && Engine.ENGINE.getInt(address) == MAGIC && Engine.ENGINE.getInt(address + VERSION_AT) == LAYOUT;
     }
 
-    /** Tells all connections of an earlier generation that they are aborted. */
+    /** Aborts all connections of an earlier generation. */
     void advance(long generation) {
         if (!mapped) {
             throw new IllegalStateException("the state page is closed");
@@ -87,7 +87,7 @@ final class StatePage implements AutoCloseable {
         Engine.ENGINE.putLongVolatile(address + GENERATION_AT, generation);
     }
 
-    /** Tells everybody that the publication is over. */
+    /** Marks the publication as ended. */
     void revoke(long generation) {
         advance(generation);
         Engine.ENGINE.putIntVolatile(address + STATE_AT, REVOKED);

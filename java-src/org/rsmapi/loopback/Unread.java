@@ -10,10 +10,9 @@ import org.rsmapi.sys.Sockets;
 /**
  * An answer with descriptors that its importer may not have read yet.
  *
- * <p>As long as it is not read, its descriptors are in flight, and the kernel counts them for the exporter's user: who has too many
- * in flight can send no more, in none of that user's processes. Closing this side's socket does not change that, only the importer
- * can. So an answer counts until it is read, also if the connection has ended meanwhile; its socket stays open until then, to ask
- * by it.
+ * <p>Until it is read, its descriptors are in flight. The kernel counts them for the exporter's user, and rejects further ones of all
+ * processes of a user with too many. Closing this side's socket does not change that; only the importer can. So an answer counts until
+ * it is read, also after the connection has ended. Its socket stays open until then, to find out.
  */
 final class Unread {
     private static final long SWEEP_NANOS = 1_000_000;

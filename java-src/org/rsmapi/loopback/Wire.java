@@ -4,6 +4,9 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.Locale;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.rsmapi.spi.Nodes;
 
 /**
  * The messages of doc/protocol.md as bytes and back.
@@ -42,6 +45,8 @@ final class Wire {
     private static final int LITTLE = 1;
     private static final int BIG = 2;
 
+    private static final Pattern SEGMENT = Pattern.compile("rsmapi/([0-9]{1,2})/([0-9a-f]{8})");
+
     private Wire() {}
 
     /** What the names start with that tell which nodes are there. */
@@ -55,6 +60,19 @@ final class Wire {
     /** The name, without the NUL in front, under which a segment is published. */
     static String name(int node, int segmentId) {
         return "rsmapi/" + node + "/" + String.format(Locale.ROOT, "%08x", segmentId);
+    }
+
+    /** A segment's name, taken apart. */
+    record Name(int node, int segmentId) {
+        /** The parts of a name; null if it is not a segment's: anybody may bind such a name. */
+        static Name parse(String name) {
+            Matcher parts = SEGMENT.matcher(name);
+            if (!parts.matches()) {
+                return null;
+            }
+            Name found = new Name(Integer.parseInt(parts.group(1)), Integer.parseUnsignedInt(parts.group(2), 16));
+            return Nodes.exists(found.node) && found.segmentId != 0 && name.equals(Wire.name(found.node, found.segmentId)) ? found : null;
+        }
     }
 
     /** What every message starts with. */
@@ -104,22 +122,24 @@ final class Wire {
         }
     }
 
-    record Answer(int code, long size, long generation, int permission, ByteOrder order, int page, int descriptors, int pid) {
-        static Answer refusal(int code) {
-            return new Answer(code, 0, 0, 0, ByteOrder.nativeOrder(), 0, 0, 0);
+    record Answer(int code, long size, long generation, int permission, ByteOrder order, int page, int descriptors, int pid,
+            int layoutBytes) {
+        static Answer rejection(int code) {
+            return new Answer(code, 0, 0, 0, ByteOrder.nativeOrder(), 0, 0, 0, 0);
         }
 
         byte[] encode() {
             ByteBuffer b = start(ANSWER, ANSWER_BYTES);
             b.putInt(12, code).putLong(16, size).putLong(24, generation).putInt(32, permission);
-            b.putInt(36, order == ByteOrder.LITTLE_ENDIAN ? LITTLE : BIG).putInt(40, page).putInt(44, descriptors).putInt(48, pid);
+            b.putInt(36, order == ByteOrder.LITTLE_ENDIAN ? LITTLE : BIG).putInt(40, page).putInt(44, descriptors).putInt(48, pid)
+                .putInt(52, layoutBytes);
             return b.array();
         }
 
         static Answer decode(byte[] message) {
             ByteBuffer b = wrap(message);
             return new Answer(b.getInt(12), b.getLong(16), b.getLong(24), b.getInt(32),
-                b.getInt(36) == BIG ? ByteOrder.BIG_ENDIAN : ByteOrder.LITTLE_ENDIAN, b.getInt(40), b.getInt(44), b.getInt(48));
+                b.getInt(36) == BIG ? ByteOrder.BIG_ENDIAN : ByteOrder.LITTLE_ENDIAN, b.getInt(40), b.getInt(44), b.getInt(48), b.getInt(52));
         }
     }
 

@@ -1,8 +1,8 @@
 package org.rsmapi.mem;
 
-import com.sun.jna.Native;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
+import org.rsmapi.sys.Jna;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Threads;
 import org.rsmapi.sys.Vm;
@@ -147,7 +147,7 @@ public final class Access {
     private static Refusal libraryRefusal(LinkageError failure) {
         Throwable reason = first(failure);
         String hint;
-        if (isJnaRelocated()) {
+        if (Jna.isRelocated()) {
             hint = "JNA's classes have another package here, and its native library knows only the original one: when you relocate packages,"
                 + " leave those of JNA out";
         } else if (reason.getClass().getSimpleName().equals("IllegalCallerException")) {
@@ -162,11 +162,6 @@ public final class Access {
                 + " allow execution";
         }
         return new Refusal(reason.toString(), hint, false, failure);
-    }
-
-    private static boolean isJnaRelocated() {
-        // Not as one constant: whatever relocates JNA would change it, too.
-        return !Native.class.getName().equals(String.join(".", "com", "sun", "jna", "Native"));
     }
 
     /** What a failed initialisation began with. */

@@ -5,13 +5,13 @@ import java.lang.invoke.MethodHandles;
 import java.lang.invoke.MutableCallSite;
 import java.lang.invoke.VarHandle;
 import java.lang.reflect.InvocationTargetException;
-import java.util.Arrays;
 import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
+import org.rsmapi.sys.NotPreloaded;
 
 /**
  * The accesses to memory that are under way. {@link #allOver()} waits for the end of those that began before it. Then memory whose limits
@@ -38,13 +38,13 @@ public final class Accesses {
     private static final MutableCallSite TARGET = new MutableCallSite(another());
     /** Names of methods by names of classes; no names for all methods. */
     private static final Map<String, Set<String>> MAKERS = new ConcurrentHashMap<>();
-    private static final long PATIENCE_NANOS = 500_000_000L;
+    private static final long TIMEOUT_NANOS = 500_000_000L;
     private static final long PAUSE_NANOS = 500_000L;
 
     private Accesses() {}
 
     /** Initialized only when it is needed: it makes a virtual thread, and for the first one the JDK starts threads of its own. */
-    private static final class Jvm {
+    private static final class Jvm implements NotPreloaded {
         /** Whether this JVM is known to discard compiled code, and to show the carriers of all virtual threads. */
         private static final boolean KNOWN = isHotSpot() && virtualThreadsHaveCarriers();
     }
@@ -76,7 +76,7 @@ public final class Accesses {
     /**
      * Waits, for a limited time, until the accesses have ended that other threads had begun when this was called.
      *
-     * @return false if they have not, or this cannot be told
+     * @return false if they have not, or this cannot be found out
      */
     static boolean allOver() {
         if (!Jvm.KNOWN) {
@@ -92,7 +92,7 @@ public final class Accesses {
             }
             Set<Thread> pending = new HashSet<>(look.inside);
             boolean waiting = look.waiting;
-            long deadline = System.nanoTime() + PATIENCE_NANOS;
+            long deadline = System.nanoTime() + TIMEOUT_NANOS;
             while (!pending.isEmpty() || waiting) {
                 if (deadline - System.nanoTime() <= 0) {
                     return false;
@@ -114,13 +114,19 @@ public final class Accesses {
     }
 
     /**
-     * Whether a thread, not a virtual one, is seen in the middle of an access.
+     * Whether a thread, not a virtual one, is in a method of a class that makes accesses.
      *
-     * @param waiting  a method: accesses that have called it do not count
+     * @param waiting  a method: threads that wait in it do not count
      */
-    public static boolean areSeen(String waiting) {
+    public static boolean areSeenIn(Class<?> type, String waiting) {
         for (StackTraceElement[] stack : Thread.getAllStackTraces().values()) {
-            if (accesses(stack) && Arrays.stream(stack).noneMatch(frame -> frame.getMethodName().equals(waiting))) {
+            boolean inside = false;
+            boolean waits = false;
+            for (StackTraceElement frame : stack) {
+                inside |= frame.getClassName().equals(type.getName());
+                waits |= frame.getMethodName().equals(waiting);
+            }
+            if (inside && !waits) {
                 return true;
             }
         }

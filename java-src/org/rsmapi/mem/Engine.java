@@ -75,6 +75,113 @@ public abstract class Engine {
     /** {@code foreign} or {@code unsafe}. */
     public abstract String name();
 
+    /** Copies bytes; the ranges may overlap. */
+    public final void copy(long source, long target, long bytes) {
+        long left = bytes;
+        if (target > source && target - source < bytes) {
+            while (left > 0) { // from the end down, or a chunk would overwrite what a later one still has to read
+                long now = Math.min(left, CHUNK);
+                left -= now;
+                copyChunk(source + left, target + left, now);
+            }
+        } else {
+            long done = 0;
+            while (left > 0) {
+                long now = Math.min(left, CHUNK);
+                copyChunk(source + done, target + done, now);
+                done += now;
+                left -= now;
+            }
+        }
+    }
+
+    /** Copies memory into a primitive array (of anything but boolean). */
+    public final void copyToArray(long address, Object array, int index, int count) {
+        int shift = shift(array);
+        int chunk = (int) (CHUNK >> shift);
+        int done = 0;
+        while (done < count) {
+            int now = Math.min(count - done, chunk);
+            chunkToArray(address + ((long) done << shift), array, index + done, now);
+            done += now;
+        }
+    }
+
+    /** Copies a primitive array (of anything but boolean) into memory. */
+    public final void copyFromArray(Object array, int index, long address, int count) {
+        int shift = shift(array);
+        int chunk = (int) (CHUNK >> shift);
+        int done = 0;
+        while (done < count) {
+            int now = Math.min(count - done, chunk);
+            chunkFromArray(array, index + done, address + ((long) done << shift), now);
+            done += now;
+        }
+    }
+
+    /** Sets every byte of a range. */
+    public final void fill(long address, long bytes, byte value) {
+        long done = 0;
+        while (done < bytes) {
+            long now = Math.min(bytes - done, CHUNK);
+            fillChunk(address + done, now, value);
+            done += now;
+        }
+    }
+
+    /**
+     * Copies memory into a buffer of any kind from {@code index} on, leaving its position alone. The buffer's own checks
+     * stay in force, so that one whose memory has been freed throws instead of being written to.
+     */
+    public abstract void copyToBuffer(long address, ByteBuffer buffer, int index, int count);
+
+    /** Copies from a buffer of any kind, also a read-only one, into memory; see {@link #copyToBuffer}. */
+    public abstract void copyFromBuffer(ByteBuffer buffer, int index, long address, int count);
+
+    /** Where the memory of a direct buffer starts. Buffers that cannot be used any more have one too, or throw. */
+    abstract long address(ByteBuffer buffer);
+
+    /**
+     * Makes the JVM throw a pending fault. If an access through a buffer has found no memory, because the mapped file was truncated,
+     * compiled code may throw the InternalError only later and elsewhere. To be called at the end of every use of a direct buffer.
+     */
+    abstract void throwPendingFault(ByteBuffer buffer);
+
+    abstract void copyChunk(long source, long target, long bytes);
+
+    abstract void chunkToArray(long address, Object array, int index, int count);
+
+    abstract void chunkFromArray(Object array, int index, long address, int count);
+
+    abstract void fillChunk(long address, long bytes, byte value);
+
+    /** The binary logarithm of the size of the array's elements. */
+    static int shift(Object array) {
+        if (array instanceof byte[]) {
+            return 0;
+        } else if (array instanceof long[] || array instanceof double[]) {
+            return 3;
+        } else if (array instanceof int[] || array instanceof float[]) {
+            return 2;
+        } else if (array instanceof short[] || array instanceof char[]) {
+            return 1;
+        }
+        throw new IllegalArgumentException("not an array this engine copies");
+    }
+
+    /** What to throw when a method handle threw, which no correct call makes it do; errors such as stack overflow pass. */
+    static IllegalStateException broken(Throwable cause) {
+        if (cause instanceof Error) {
+            throw (Error) cause;
+        }
+        if (cause instanceof InvocationTargetException && cause.getCause() instanceof VirtualMachineError) {
+            throw (Error) cause.getCause(); // of the stack or the heap, and not of what was called
+        }
+        return new IllegalStateException("the JDK's memory access did not do what it should", cause);
+    }
+
+    // ---- the accesses, for each type and order ----
+
     public abstract byte getByte(long address);
 
     public abstract void putByte(long address, byte value);
@@ -172,111 +279,5 @@ public abstract class Engine {
     /** As {@link #getAndAddLong}, but only what came before is ordered. */
     public long getAndAddLongRelease(long address, long delta) {
         return getAndAddLong(address, delta);
-    }
-
-    /** Copies bytes; the ranges may overlap. */
-    public final void copy(long source, long target, long bytes) {
-        long left = bytes;
-        if (target > source && target - source < bytes) {
-            while (left > 0) { // from the end down, or a chunk would overwrite what a later one still has to read
-                long now = Math.min(left, CHUNK);
-                left -= now;
-                copyChunk(source + left, target + left, now);
-            }
-        } else {
-            long done = 0;
-            while (left > 0) {
-                long now = Math.min(left, CHUNK);
-                copyChunk(source + done, target + done, now);
-                done += now;
-                left -= now;
-            }
-        }
-    }
-
-    /** Copies memory into a primitive array (of anything but boolean). */
-    public final void copyToArray(long address, Object array, int index, int count) {
-        int shift = shift(array);
-        int chunk = (int) (CHUNK >> shift);
-        int done = 0;
-        while (done < count) {
-            int now = Math.min(count - done, chunk);
-            chunkToArray(address + ((long) done << shift), array, index + done, now);
-            done += now;
-        }
-    }
-
-    /** Copies a primitive array (of anything but boolean) into memory. */
-    public final void copyFromArray(Object array, int index, long address, int count) {
-        int shift = shift(array);
-        int chunk = (int) (CHUNK >> shift);
-        int done = 0;
-        while (done < count) {
-            int now = Math.min(count - done, chunk);
-            chunkFromArray(array, index + done, address + ((long) done << shift), now);
-            done += now;
-        }
-    }
-
-    /** Sets every byte of a range. */
-    public final void fill(long address, long bytes, byte value) {
-        long done = 0;
-        while (done < bytes) {
-            long now = Math.min(bytes - done, CHUNK);
-            fillChunk(address + done, now, value);
-            done += now;
-        }
-    }
-
-    /**
-     * Copies memory into a buffer of any kind from {@code index} on, leaving its position alone. The buffer's own checks
-     * stay in force, so that one whose memory has been freed throws instead of being written to.
-     */
-    public abstract void copyToBuffer(long address, ByteBuffer buffer, int index, int count);
-
-    /** Copies from a buffer of any kind, also a read-only one, into memory; see {@link #copyToBuffer}. */
-    public abstract void copyFromBuffer(ByteBuffer buffer, int index, long address, int count);
-
-    /** Where the memory of a direct buffer starts. Buffers that cannot be used any more have one too, or throw. */
-    abstract long address(ByteBuffer buffer);
-
-    /**
-     * Has the JVM throw what it still has to throw: where an access through a buffer has found no memory, because a file that is mapped
-     * there has been truncated, compiled code may get to know of it only later, as an InternalError at some other place. To be called at
-     * the end of every use of a direct buffer.
-     */
-    abstract void settle(ByteBuffer buffer);
-
-    abstract void copyChunk(long source, long target, long bytes);
-
-    abstract void chunkToArray(long address, Object array, int index, int count);
-
-    abstract void chunkFromArray(Object array, int index, long address, int count);
-
-    abstract void fillChunk(long address, long bytes, byte value);
-
-    /** The binary logarithm of the size of the array's elements. */
-    static int shift(Object array) {
-        if (array instanceof byte[]) {
-            return 0;
-        } else if (array instanceof long[] || array instanceof double[]) {
-            return 3;
-        } else if (array instanceof int[] || array instanceof float[]) {
-            return 2;
-        } else if (array instanceof short[] || array instanceof char[]) {
-            return 1;
-        }
-        throw new IllegalArgumentException("not an array this engine copies");
-    }
-
-    /** What to throw when a method handle threw, which no correct call makes it do; errors such as stack overflow pass. */
-    static IllegalStateException broken(Throwable cause) {
-        if (cause instanceof Error) {
-            throw (Error) cause;
-        }
-        if (cause instanceof InvocationTargetException && cause.getCause() instanceof VirtualMachineError) {
-            throw (Error) cause.getCause(); // of the stack or the heap, and not of what was called
-        }
-        return new IllegalStateException("the JDK's memory access did not do what it should", cause);
     }
 }

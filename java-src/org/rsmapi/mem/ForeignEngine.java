@@ -54,6 +54,193 @@ final class ForeignEngine extends Engine {
     }
 
     @Override
+    void copyChunk(long source, long target, long bytes) {
+        try {
+            COPY.invokeExact(source, target, bytes);
+        } catch (Throwable t) {
+            throw broken(t);
+        }
+    }
+
+    @Override
+    void fillChunk(long address, long bytes, byte value) {
+        try {
+            FILL.invokeExact(address, bytes, value);
+        } catch (Throwable t) {
+            throw broken(t);
+        }
+    }
+
+    @Override
+    void chunkToArray(long address, Object array, int index, int count) {
+        try {
+            TO_ARRAY.invokeExact(elements(array), address, array, index, count);
+        } catch (Throwable t) {
+            throw broken(t);
+        }
+    }
+
+    @Override
+    void chunkFromArray(Object array, int index, long address, int count) {
+        try {
+            FROM_ARRAY.invokeExact(array, index, elements(array), address, count);
+        } catch (Throwable t) {
+            throw broken(t);
+        }
+    }
+
+    private static Object elements(Object array) {
+        if (array instanceof byte[]) {
+            return BYTES;
+        } else if (array instanceof long[]) {
+            return LONGS;
+        } else if (array instanceof double[]) {
+            return DOUBLES;
+        } else if (array instanceof int[]) {
+            return INTS;
+        } else if (array instanceof float[]) {
+            return FLOATS;
+        } else if (array instanceof short[]) {
+            return SHORTS;
+        } else {
+            return CHARS;
+        }
+    }
+
+    @Override
+    public void copyToBuffer(long address, ByteBuffer buffer, int index, int count) {
+        buffer.put(index, view(address, count), 0, count);
+    }
+
+    @Override
+    public void copyFromBuffer(ByteBuffer buffer, int index, long address, int count) {
+        view(address, count).put(0, buffer, index, count);
+    }
+
+    @Override
+    long address(ByteBuffer buffer) {
+        int position = buffer.position();
+        try {
+            return (long) ADDRESS.invokeExact(buffer) - position;
+        } catch (RuntimeException e) {
+            throw e;
+        } catch (Throwable t) {
+            throw broken(t);
+        }
+    }
+
+    /** A thread that comes back from native code throws what is pending. */
+    @Override
+    void throwPendingFault(ByteBuffer buffer) {
+        Thread.holdsLock(this);
+    }
+
+    private static ByteBuffer view(long address, long bytes) {
+        try {
+            return (ByteBuffer) VIEW.invokeExact(address, bytes);
+        } catch (Throwable t) {
+            throw broken(t);
+        }
+    }
+
+    private static Class<?> type(String name) {
+        try {
+            return Class.forName(name);
+        } catch (ClassNotFoundException e) {
+            throw broken(e);
+        }
+    }
+
+    private static Object everything() {
+        try {
+            Object nothing = SEGMENT.getField("NULL").get(null);
+            return SEGMENT.getMethod("reinterpret", long.class).invoke(nothing, Long.MAX_VALUE);
+        } catch (ReflectiveOperationException e) {
+            throw broken(e);
+        }
+    }
+
+    private static Object layout(String name) {
+        try {
+            return LAYOUT.getField(name).get(null);
+        } catch (ReflectiveOperationException e) {
+            throw broken(e);
+        }
+    }
+
+    private static VarHandle variable(String layout) {
+        try {
+            Object ofSegment = LAYOUT.getMethod("varHandle").invoke(layout(layout));
+            Object ofAddress = MethodHandles.class.getMethod("insertCoordinates", VarHandle.class, int.class, Object[].class)
+                .invoke(null, ofSegment, 0, new Object[] {EVERYTHING}); // named by string, being a preview before JDK 22
+            return ((VarHandle) ofAddress).withInvokeExactBehavior();
+        } catch (ReflectiveOperationException e) {
+            throw broken(e);
+        }
+    }
+
+    private static MethodHandle toArray() {
+        MethodType type = MethodType.methodType(void.class, SEGMENT, LAYOUT, long.class, Object.class, int.class, int.class);
+        MethodHandle ofAddress = MethodHandles.insertArguments(copier(type), 0, EVERYTHING);
+        return ofAddress.asType(ofAddress.type().changeParameterType(0, Object.class));
+    }
+
+    private static MethodHandle fromArray() {
+        MethodType type = MethodType.methodType(void.class, Object.class, int.class, SEGMENT, LAYOUT, long.class, int.class);
+        MethodHandle ofAddress = MethodHandles.insertArguments(copier(type), 2, EVERYTHING);
+        return ofAddress.asType(ofAddress.type().changeParameterType(2, Object.class));
+    }
+
+    private static MethodHandle copyHandle() {
+        MethodType type = MethodType.methodType(void.class, SEGMENT, long.class, SEGMENT, long.class, long.class);
+        MethodHandle fromEverything = MethodHandles.insertArguments(copier(type), 0, EVERYTHING);
+        return MethodHandles.insertArguments(fromEverything, 1, EVERYTHING);
+    }
+
+    private static MethodHandle copier(MethodType type) {
+        try {
+            return MethodHandles.publicLookup().findStatic(SEGMENT, "copy", type);
+        } catch (ReflectiveOperationException e) {
+            throw broken(e);
+        }
+    }
+
+    private static MethodHandle fillHandle() {
+        MethodHandle fill = method("fill", MethodType.methodType(SEGMENT, byte.class));
+        return MethodHandles.dropReturn(MethodHandles.collectArguments(fill, 0, slice()));
+    }
+
+    private static MethodHandle viewHandle() {
+        MethodHandle asByteBuffer = method("asByteBuffer", MethodType.methodType(ByteBuffer.class));
+        return MethodHandles.collectArguments(asByteBuffer, 0, slice());
+    }
+
+    private static MethodHandle addressHandle() {
+        try {
+            MethodHandle segment = MethodHandles.publicLookup().findStatic(SEGMENT, "ofBuffer",
+                MethodType.methodType(SEGMENT, Buffer.class));
+            MethodHandle address = MethodHandles.filterReturnValue(segment, method("address", MethodType.methodType(long.class)));
+            return address.asType(MethodType.methodType(long.class, ByteBuffer.class));
+        } catch (ReflectiveOperationException e) {
+            throw broken(e);
+        }
+    }
+
+    private static MethodHandle slice() {
+        return method("asSlice", MethodType.methodType(SEGMENT, long.class, long.class)).bindTo(EVERYTHING);
+    }
+
+    private static MethodHandle method(String name, MethodType type) {
+        try {
+            return MethodHandles.publicLookup().findVirtual(SEGMENT, name, type);
+        } catch (ReflectiveOperationException e) {
+            throw broken(e);
+        }
+    }
+
+    // ---- the accesses, for each type and order ----
+
+    @Override
     public byte getByte(long address) {
         return (byte) BYTE.get(address);
     }
@@ -230,190 +417,5 @@ final class ForeignEngine extends Engine {
     @Override
     public long getAndAddLongRelease(long address, long delta) {
         return (long) LONG.getAndAddRelease(address, delta);
-    }
-
-    @Override
-    void copyChunk(long source, long target, long bytes) {
-        try {
-            COPY.invokeExact(source, target, bytes);
-        } catch (Throwable t) {
-            throw broken(t);
-        }
-    }
-
-    @Override
-    void fillChunk(long address, long bytes, byte value) {
-        try {
-            FILL.invokeExact(address, bytes, value);
-        } catch (Throwable t) {
-            throw broken(t);
-        }
-    }
-
-    @Override
-    void chunkToArray(long address, Object array, int index, int count) {
-        try {
-            TO_ARRAY.invokeExact(elements(array), address, array, index, count);
-        } catch (Throwable t) {
-            throw broken(t);
-        }
-    }
-
-    @Override
-    void chunkFromArray(Object array, int index, long address, int count) {
-        try {
-            FROM_ARRAY.invokeExact(array, index, elements(array), address, count);
-        } catch (Throwable t) {
-            throw broken(t);
-        }
-    }
-
-    private static Object elements(Object array) {
-        if (array instanceof byte[]) {
-            return BYTES;
-        } else if (array instanceof long[]) {
-            return LONGS;
-        } else if (array instanceof double[]) {
-            return DOUBLES;
-        } else if (array instanceof int[]) {
-            return INTS;
-        } else if (array instanceof float[]) {
-            return FLOATS;
-        } else if (array instanceof short[]) {
-            return SHORTS;
-        } else {
-            return CHARS;
-        }
-    }
-
-    @Override
-    public void copyToBuffer(long address, ByteBuffer buffer, int index, int count) {
-        buffer.put(index, view(address, count), 0, count);
-    }
-
-    @Override
-    public void copyFromBuffer(ByteBuffer buffer, int index, long address, int count) {
-        view(address, count).put(0, buffer, index, count);
-    }
-
-    @Override
-    long address(ByteBuffer buffer) {
-        int position = buffer.position();
-        try {
-            return (long) ADDRESS.invokeExact(buffer) - position;
-        } catch (RuntimeException e) {
-            throw e;
-        } catch (Throwable t) {
-            throw broken(t);
-        }
-    }
-
-    /** A thread that comes back from native code throws what is pending. */
-    @Override
-    void settle(ByteBuffer buffer) {
-        Thread.holdsLock(this);
-    }
-
-    private static ByteBuffer view(long address, long bytes) {
-        try {
-            return (ByteBuffer) VIEW.invokeExact(address, bytes);
-        } catch (Throwable t) {
-            throw broken(t);
-        }
-    }
-
-    private static Class<?> type(String name) {
-        try {
-            return Class.forName(name);
-        } catch (ClassNotFoundException e) {
-            throw broken(e);
-        }
-    }
-
-    private static Object everything() {
-        try {
-            Object nothing = SEGMENT.getField("NULL").get(null);
-            return SEGMENT.getMethod("reinterpret", long.class).invoke(nothing, Long.MAX_VALUE);
-        } catch (ReflectiveOperationException e) {
-            throw broken(e);
-        }
-    }
-
-    private static Object layout(String name) {
-        try {
-            return LAYOUT.getField(name).get(null);
-        } catch (ReflectiveOperationException e) {
-            throw broken(e);
-        }
-    }
-
-    private static VarHandle variable(String layout) {
-        try {
-            Object ofSegment = LAYOUT.getMethod("varHandle").invoke(layout(layout));
-            Object ofAddress = MethodHandles.class.getMethod("insertCoordinates", VarHandle.class, int.class, Object[].class)
-                .invoke(null, ofSegment, 0, new Object[] {EVERYTHING}); // named by string, being a preview before JDK 22
-            return ((VarHandle) ofAddress).withInvokeExactBehavior();
-        } catch (ReflectiveOperationException e) {
-            throw broken(e);
-        }
-    }
-
-    private static MethodHandle toArray() {
-        MethodType type = MethodType.methodType(void.class, SEGMENT, LAYOUT, long.class, Object.class, int.class, int.class);
-        MethodHandle ofAddress = MethodHandles.insertArguments(copier(type), 0, EVERYTHING);
-        return ofAddress.asType(ofAddress.type().changeParameterType(0, Object.class));
-    }
-
-    private static MethodHandle fromArray() {
-        MethodType type = MethodType.methodType(void.class, Object.class, int.class, SEGMENT, LAYOUT, long.class, int.class);
-        MethodHandle ofAddress = MethodHandles.insertArguments(copier(type), 2, EVERYTHING);
-        return ofAddress.asType(ofAddress.type().changeParameterType(2, Object.class));
-    }
-
-    private static MethodHandle copyHandle() {
-        MethodType type = MethodType.methodType(void.class, SEGMENT, long.class, SEGMENT, long.class, long.class);
-        MethodHandle fromEverything = MethodHandles.insertArguments(copier(type), 0, EVERYTHING);
-        return MethodHandles.insertArguments(fromEverything, 1, EVERYTHING);
-    }
-
-    private static MethodHandle copier(MethodType type) {
-        try {
-            return MethodHandles.publicLookup().findStatic(SEGMENT, "copy", type);
-        } catch (ReflectiveOperationException e) {
-            throw broken(e);
-        }
-    }
-
-    private static MethodHandle fillHandle() {
-        MethodHandle fill = method("fill", MethodType.methodType(SEGMENT, byte.class));
-        return MethodHandles.dropReturn(MethodHandles.collectArguments(fill, 0, slice()));
-    }
-
-    private static MethodHandle viewHandle() {
-        MethodHandle asByteBuffer = method("asByteBuffer", MethodType.methodType(ByteBuffer.class));
-        return MethodHandles.collectArguments(asByteBuffer, 0, slice());
-    }
-
-    private static MethodHandle addressHandle() {
-        try {
-            MethodHandle segment = MethodHandles.publicLookup().findStatic(SEGMENT, "ofBuffer",
-                MethodType.methodType(SEGMENT, Buffer.class));
-            MethodHandle address = MethodHandles.filterReturnValue(segment, method("address", MethodType.methodType(long.class)));
-            return address.asType(MethodType.methodType(long.class, ByteBuffer.class));
-        } catch (ReflectiveOperationException e) {
-            throw broken(e);
-        }
-    }
-
-    private static MethodHandle slice() {
-        return method("asSlice", MethodType.methodType(SEGMENT, long.class, long.class)).bindTo(EVERYTHING);
-    }
-
-    private static MethodHandle method(String name, MethodType type) {
-        try {
-            return MethodHandles.publicLookup().findVirtual(SEGMENT, name, type);
-        } catch (ReflectiveOperationException e) {
-            throw broken(e);
-        }
     }
 }

@@ -11,8 +11,8 @@ import org.rsmapi.sys.Vm;
  * read before the target was written.
  *
  * <p>A copy in parts has to go up, from the start to the end, where the target lies before the source, and down where it lies behind.
- * The JDK's copy sees to that by the addresses. Where other addresses lead to the same memory ({@link Views}), the copy goes by way of a
- * small array, part by part; where different parts of the ranges would need different directions, by way of memory for all of it.
+ * The JDK's copy chooses the direction by the addresses. Where other addresses lead to the same memory ({@link Views}), the copy uses a
+ * small bounce buffer, part by part; where parts of the ranges would need different directions, a bounce buffer for all of it.
  */
 public enum Overlap {
     /** They have no byte in common, or each byte is its own target. */
@@ -156,7 +156,7 @@ public enum Overlap {
                 done += now;
             }
         }
-        ENGINE.settle(buffer);
+        ENGINE.throwPendingFault(buffer);
     }
 
     /** Copies memory into a buffer of any kind that can be written to; see {@link #fromBuffer}. */
@@ -181,7 +181,7 @@ public enum Overlap {
                 done += now;
             }
         }
-        ENGINE.settle(buffer);
+        ENGINE.throwPendingFault(buffer);
     }
 
     private static void throughMemory(int count, LongConsumer in, LongConsumer out) {

@@ -4,137 +4,92 @@ import java.lang.ref.PhantomReference;
 import java.lang.ref.ReferenceQueue;
 import java.lang.ref.WeakReference;
 import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.List;
-import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicBoolean;
-import java.util.concurrent.atomic.AtomicInteger;
-import java.util.concurrent.atomic.AtomicLong;
-import java.util.stream.Collectors;
-import java.util.stream.Stream;
-import org.rsmapi.sys.OsError;
+import java.util.function.BooleanSupplier;
 import org.rsmapi.sys.Vm;
 
 /**
- * What has to wait until an object can no longer be reached: giving back the address range behind a handle (a thread may be in
- * the middle of an access through it), and the net under handles that nobody closed.
+ * What has to wait until an object is unreachable: returning the address range behind a handle, because a thread may be in the middle
+ * of an access through it; and the clean-up of handles that were never closed.
  *
- * <p>A compiled loop that writes single values may have checked once for many of them, and then fills the pages of a range that has
- * ended. Ranges that still wait are therefore emptied again later, a few times and at growing intervals.
+ * <p>Closing is always explicit and at once. Only the bare address range, by then without any memory behind it, waits here. Where the
+ * ranges are needed before the garbage collector has found out, {@link #returnEnded()} finds out by itself that no thread is in the
+ * middle of an access.
  *
- * <p>Where the ranges are wanted before the collector has found out, and where it is never asked to, {@link #giveBackEnded()} finds
- * out by itself that no thread is in the middle of an access.
- *
- * <p>There is no thread. The queue is drained by {@link #reap()} whenever the library makes or ends something. Closing is
- * always explicit and at once; only the bare address range, by then without any memory behind it, waits here.
+ * <p>There is no thread. The queue is drained by {@link #reap()} whenever the library makes or ends something.
  */
 public final class Reclaim {
-    /** Ended ranges that may wait for the garbage collector before we look whether that is too many. */
-    private static final int PATIENCE = 32_768;
+    /** Ended ranges that may wait before we look whether that is too many. */
+    private static final int MOST_WAITING = 32_768;
     /** Bytes of them: an eighth of what a process has for addresses on x86-64. */
-    private static final long PATIENCE_BYTES = 1L << 44;
-
-    /** Ranges, and bytes, that may wait for each other: see {@link #ended(long, long)}. */
-    private static final int BATCH = 64;
-    private static final long BATCH_BYTES = 1L << 30;
-
-    /** When ranges that wait are emptied again: so long after their end, and then after each time. */
-    private static final long[] AGAIN_NANOS = {1_000_000_000L, 10_000_000_000L, 100_000_000_000L};
-
-    private static final List<Queue<Emptying>> EMPTYING = Stream.generate(ConcurrentLinkedQueue<Emptying>::new)
-        .limit(AGAIN_NANOS.length).collect(Collectors.toUnmodifiableList());
-    private static final AtomicBoolean EMPTIES = new AtomicBoolean();
+    private static final long MOST_WAITING_BYTES = 1L << 44;
+    /** How long {@link #collect()} waits at most for what the collector has found, in ms. */
+    private static final int COLLECT_MILLIS = 50;
 
     private static final ReferenceQueue<Object> QUEUE = new ReferenceQueue<>();
     private static final Set<Watch> WATCHES = ConcurrentHashMap.newKeySet();
-    private static final AtomicInteger WAITING = new AtomicInteger();
-    private static final AtomicLong WAITING_BYTES = new AtomicLong();
     private static final AtomicBoolean COLLECTING = new AtomicBoolean();
-    private static volatile int patience = PATIENCE;
-    private static volatile long patienceBytes = PATIENCE_BYTES;
+    private static volatile int mostWaiting = MOST_WAITING;
+    private static volatile long mostWaitingBytes = MOST_WAITING_BYTES;
+    /** Whether the last request for a garbage collection has had one run. */
+    private static volatile boolean collects = true;
     /** The batch that ranges are added to, guarded by {@link #QUEUE}. */
-    private static Ranges batch;
+    private static RangeBatch batch;
 
     private Reclaim() {}
 
-    /** What is due when an object has become unreachable. */
-    private interface Due {}
-
-    private record Action(Runnable action) implements Due {}
-
-    private record Range(long address, long length) {
-        long end() {
-            return address + length;
-        }
-
-        boolean touches(Range other) {
-            return address < other.end() && other.address < end();
-        }
-    }
-
-    /** Address ranges that are given back together. */
-    private static final class Ranges implements Due {
-        private final List<Range> list = new ArrayList<>(1);
-        private WeakReference<Object> keeper;
-        private long bytes;
-
-        void add(long address, long length) {
-            list.add(new Range(address, length));
-            bytes += length;
-        }
-    }
-
-    /** Ranges that are to be emptied again. */
-    private record Emptying(Watch watch, long due) {}
-
-    /** The promise to do something when an object has become unreachable. */
-    public static final class Watch extends PhantomReference<Object> {
-        private Due due;
+    /** The promise to do something when an object has become unreachable: to run an action, or to return a batch of ranges. */
+    public static final class Watch extends PhantomReference<Object> implements Emptying.Target {
+        private Runnable action;
+        private RangeBatch ranges;
         private boolean ended;
-        /** What is behind the holder and has no memory any more, beside what is due; null for nothing. */
+        /** A range behind the holder that has no memory any more; null for none. */
         private Range empty;
         /** Where only an access that is under way can still be; null while there is more behind the holder. */
         private Range vacated;
 
-        private Watch(Object holder, Due due) {
+        private Watch(Object holder, Runnable action, RangeBatch ranges) {
             super(holder, QUEUE);
-            this.due = due;
+            this.action = action;
+            this.ranges = ranges;
+        }
+
+        private boolean isDue() {
+            return action != null || ranges != null;
         }
 
         /** Drops the promise; the action does not run. */
         public void cancel() {
             if (WATCHES.remove(this)) {
                 clear();
-                settle();
+                complete(new ArrayList<>());
             }
         }
 
-        /** Says that the resource has been ended in the orderly way, and that only its address range still waits. */
+        /** Says that the resource has been closed, and that only its address range still waits. */
         public synchronized void ended() {
-            if (!ended && due != null) {
+            if (!ended && isDue()) {
                 ended = true;
-                WAITING.incrementAndGet();
+                RangeBatch.count(1, 0);
             }
         }
 
-        /**
-         * Says that a range which is given back by this promise, and not before, has been emptied.
-         */
+        /** Says that a range which is returned by this promise, and not before, has been emptied. */
         public void emptied(long address, long length) {
             synchronized (this) {
-                if (empty != null || due == null) {
+                if (empty != null || !isDue()) {
                     return;
                 }
                 empty = new Range(address, length);
             }
-            emptyLater(this, 0);
+            Emptying.later(this);
         }
 
         /**
-         * Says that what is behind the holder, whose place is a range, has been ended, and that nobody but a thread in the middle of an
+         * Says that what is behind the holder, whose place is a range, has been closed, and that only a thread in the middle of an
          * access can still use it.
          */
         public synchronized void vacated(long address, long length) {
@@ -143,57 +98,44 @@ public final class Reclaim {
 
         /** Whether what is due can be done as soon as all accesses that are under way now have ended. */
         private synchronized boolean isVacated() {
-            return due instanceof Ranges || due != null && ended && vacated != null;
+            return ranges != null || action != null && ended && vacated != null;
         }
 
-        /** Whether a range is wanted that waits here. */
+        /** Whether a part of a range waits here. */
         private synchronized boolean keeps(Range wanted) {
-            if (due instanceof Ranges) {
-                List<Range> list;
-                synchronized (QUEUE) {
-                    list = new ArrayList<>(((Ranges) due).list);
-                }
-                return list.stream().anyMatch(wanted::touches);
-            }
-            return due != null && vacated != null && wanted.touches(vacated);
+            return ranges != null ? ranges.ranges().stream().anyMatch(wanted::overlaps)
+                : action != null && vacated != null && wanted.overlaps(vacated);
         }
 
-        /** Empties the ranges once more; false if they have been given back. */
-        private synchronized boolean empty() {
-            if (due == null) {
-                return false;
-            }
-            if (empty != null) {
+        @Override
+        public synchronized boolean empty() {
+            if (empty != null && isDue()) {
                 Vm.drop(empty.address(), empty.length());
             }
-            if (due instanceof Ranges) {
-                List<Range> list;
-                synchronized (QUEUE) { // it may still grow
-                    list = new ArrayList<>(((Ranges) due).list);
-                }
-                if (!list.isEmpty()) {
-                    forEachRun(list, Vm::drop);
-                }
+            if (ranges != null) {
+                ranges.empty();
             }
-            return true;
+            return isDue();
         }
 
-        private synchronized Due settle() {
-            Due now = due;
-            due = null;
-            if (now instanceof Ranges) {
-                WAITING.addAndGet(-((Ranges) now).list.size());
-                WAITING_BYTES.addAndGet(-((Ranges) now).bytes);
+        /** Ends the promise: adds its ranges to others, and returns its action, or null. */
+        private synchronized Runnable complete(List<Range> returned) {
+            Runnable now = action;
+            if (ranges != null) {
+                ranges.countReturned();
+                returned.addAll(ranges.ranges());
             } else if (ended && now != null) {
-                WAITING.decrementAndGet();
+                RangeBatch.count(-1, 0);
             }
+            action = null;
+            ranges = null;
             return now;
         }
     }
 
     /** Runs {@code action} some time after {@code holder} has become unreachable. The action must not refer to the holder. */
     public static Watch whenUnreachable(Object holder, Runnable action) {
-        Watch watch = new Watch(holder, new Action(action));
+        Watch watch = new Watch(holder, action, null);
         try {
             WATCHES.add(watch);
         } catch (Error e) {
@@ -204,104 +146,80 @@ public final class Reclaim {
     }
 
     /**
-     * Gives an address range of whole pages back, behind which there is nothing any more, some time after {@code user} has become
+     * Returns an address range of whole pages, behind which there is no memory any more, some time after {@code user} has become
      * unreachable.
      */
     public static void ended(Object user, long address, long length) {
-        Ranges ranges = new Ranges();
-        ranges.add(address, length);
-        waits(length);
-        Watch watch = new Watch(user, ranges);
-        WATCHES.add(watch);
-        emptyLater(watch, 0);
+        RangeBatch single = new RangeBatch(user);
+        single.add(new Range(address, length));
+        watch(user, single);
     }
 
     /**
-     * The same for a range that nobody will want at just this address. Several of them, which were ended one after the other, go together:
-     * to watch each by itself would cost the garbage collector more than all the rest of an end.
+     * The same for a range whose addresses are not wanted again. Several of them, which were ended one after the other, are returned
+     * together.
      *
-     * @return what those who may still be using the range have to keep reachable
+     * @return what the users of the range have to keep reachable
      */
     public static Object ended(long address, long length) {
         synchronized (QUEUE) {
-            Object keeper = batch == null ? null : batch.keeper.get();
+            Object keeper = batch == null ? null : batch.keeper();
             if (keeper == null) {
                 keeper = new Object();
-                batch = new Ranges();
-                batch.keeper = new WeakReference<>(keeper);
-                Watch watch = new Watch(keeper, batch);
-                WATCHES.add(watch);
-                emptyLater(watch, 0);
+                batch = new RangeBatch(keeper);
+                watch(keeper, batch);
             }
-            batch.add(address, length);
-            waits(length);
-            if (batch.list.size() == BATCH || batch.bytes >= BATCH_BYTES) {
+            batch.add(new Range(address, length));
+            if (batch.isFull()) {
                 batch = null;
             }
             return keeper;
         }
     }
 
-    private static void waits(long length) {
-        WAITING.incrementAndGet();
-        WAITING_BYTES.addAndGet(length);
+    private static void watch(Object holder, RangeBatch ranges) {
+        Watch watch = new Watch(holder, null, ranges);
+        WATCHES.add(watch);
+        Emptying.later(watch);
     }
 
-    private static void emptyLater(Watch watch, int times) {
-        int queue = Math.min(times, AGAIN_NANOS.length - 1);
-        EMPTYING.get(queue).add(new Emptying(watch, System.nanoTime() + AGAIN_NANOS[queue]));
-    }
-
-    private static void emptyAgain() {
-        if (!EMPTIES.compareAndSet(false, true)) {
-            return;
-        }
-        try {
-            long now = System.nanoTime();
-            for (int i = 0; i < EMPTYING.size(); i++) {
-                Queue<Emptying> queue = EMPTYING.get(i);
-                Emptying next;
-                while ((next = queue.peek()) != null && next.due() - now <= 0) {
-                    queue.poll();
-                    if (next.watch().empty()) {
-                        emptyLater(next.watch(), i + 1);
-                    }
-                }
-            }
-        } finally {
-            EMPTIES.set(false);
-        }
+    /** Has something emptied a few times, at growing intervals, until it says that it is no more use ({@link Emptying}). */
+    public static void emptyLater(BooleanSupplier target) {
+        Emptying.later(target::getAsBoolean);
     }
 
     /** Runs what is due. */
     public static void reap() {
+        ForeignView.retry();
         drain();
-        emptyAgain();
-        int waiting = WAITING.get();
-        long bytes = WAITING_BYTES.get();
-        if ((waiting > patience || bytes > patienceBytes) && COLLECTING.compareAndSet(false, true)) {
+        Emptying.run();
+        int waiting = RangeBatch.waiting();
+        long bytes = RangeBatch.waitingBytes();
+        if ((waiting > mostWaiting || bytes > mostWaitingBytes) && COLLECTING.compareAndSet(false, true)) {
             try {
                 // The kernel takes neighbours for one: many ranges need not be many mappings.
-                if ((bytes > patienceBytes || Vm.mappingsScarce()) && !giveBackEnded()) {
+                if ((bytes > mostWaitingBytes || Vm.mappingsScarce()) && !returnEnded()) {
                     collect();
                 }
                 // Where System.gc() is switched off it cannot help; then do not ask for it with every call.
-                patience = WAITING.get() + PATIENCE;
-                patienceBytes = WAITING_BYTES.get() + PATIENCE_BYTES;
+                mostWaiting = RangeBatch.waiting() + MOST_WAITING;
+                mostWaitingBytes = RangeBatch.waitingBytes() + MOST_WAITING_BYTES;
             } finally {
                 COLLECTING.set(false);
             }
-        } else if (waiting < PATIENCE && patience > 2 * PATIENCE) {
-            patience = PATIENCE;
-            patienceBytes = PATIENCE_BYTES;
+        } else if (waiting < MOST_WAITING && mostWaiting > 2 * MOST_WAITING) {
+            mostWaiting = MOST_WAITING;
+            mostWaitingBytes = MOST_WAITING_BYTES;
         }
     }
 
-    /** Asks the garbage collector to find what is unreachable, and reaps it: when the kernel has run out of something. */
+    /** Asks the garbage collector to find what is unreachable, and reaps it: when the process has run out of something. */
     public static void collect() {
-        int before = WAITING.get();
+        int before = RangeBatch.waiting();
+        WeakReference<Object> garbage = new WeakReference<>(new Object());
         System.gc();
-        for (int i = 0; i < 50 && WAITING.get() >= before && before > 0; i++) {
+        collects = garbage.get() == null;
+        for (int i = 0; i < COLLECT_MILLIS && RangeBatch.waiting() >= before && before > 0; i++) {
             drain();
             try {
                 Thread.sleep(1);
@@ -314,12 +232,13 @@ public final class Reclaim {
     }
 
     /**
-     * Gives back what has been ended in the orderly way and waits for its holders to become unreachable, if the accesses that are under
-     * way end soon. That takes no garbage collection.
+     * Returns the ranges of what has been closed and waits for its holders to become unreachable, if the accesses that are under way
+     * end soon. That takes no garbage collection.
      *
      * @return false if nothing waits, or a thread may be in the middle of an access for longer
      */
-    public static boolean giveBackEnded() {
+    public static boolean returnEnded() {
+        ForeignView.retry();
         List<Watch> ended;
         synchronized (QUEUE) {
             batch = null; // what is ended from now on is not in it
@@ -333,34 +252,31 @@ public final class Reclaim {
         for (Watch watch : ended) {
             if (WATCHES.remove(watch)) {
                 watch.clear();
-                give(watch.settle(), ranges);
+                complete(watch, ranges);
             }
         }
-        giveBack(ranges);
+        RangeBatch.unmap(ranges);
         return true;
     }
 
     /**
-     * Why a range cannot be had, if something that has ended waits there: the end of an error's hint; otherwise null.
+     * Why a range cannot be had after {@link #collect()}, as the hint of an error; null if nothing that was closed waits there.
      */
     public static String obstacle(long address, long length) {
         Range wanted = new Range(address, length);
+        if (ForeignView.keeps(wanted)) {
+            return "memory that has been closed had this place, and a native call or an I/O operation still uses a memory segment of it:"
+                + " try again when it is over";
+        }
         for (Watch watch : WATCHES) {
             if (watch.keeps(wanted)) {
                 return "memory that has been closed had this place, and a thread may still be using it, such as a virtual thread whose"
-                    + " stack cannot be seen" + (collects() ? ": try again, or drop the closed object (at a REPL *1, *2 and *3 keep it)"
+                    + " stack cannot be seen" + (collects ? ": try again, or drop the closed object (at a REPL *1, *2 and *3 keep it)"
                     : "; the garbage collector, which could tell, is not run by System.gc() in this JVM (-XX:+DisableExplicitGC,"
                     + " or a collector that never collects): try again");
             }
         }
         return null;
-    }
-
-    /** Whether a request for a collection of garbage has one run. */
-    private static boolean collects() {
-        WeakReference<Object> garbage = new WeakReference<>(new Object());
-        System.gc();
-        return garbage.get() == null;
     }
 
     private static void drain() {
@@ -369,69 +285,29 @@ public final class Reclaim {
         while ((watch = (Watch) QUEUE.poll()) != null) {
             if (WATCHES.remove(watch)) {
                 ranges = ranges == null ? new ArrayList<>() : ranges;
-                give(watch.settle(), ranges);
+                complete(watch, ranges);
             }
         }
         if (ranges != null) {
-            giveBack(ranges);
+            RangeBatch.unmap(ranges);
         }
     }
 
-    /** Does what is due, except that ranges are added to others. */
-    private static void give(Due due, List<Range> ranges) {
-        if (due instanceof Ranges) {
-            ranges.addAll(((Ranges) due).list);
-        } else if (due != null) {
-            run(((Action) due).action());
+    /** Runs the watch's action, or adds its ranges to others. */
+    private static void complete(Watch watch, List<Range> ranges) {
+        Runnable action = watch.complete(ranges);
+        if (action == null) {
+            return;
         }
-    }
-
-    private static void run(Runnable action) {
         try {
             action.run();
         } catch (RuntimeException e) {
-            // Nobody is there who could do anything about a thing that would not go; the others must still go.
-            return;
+            return; // there is no caller to report it to, and the other watches must still be completed
         }
     }
 
-    /** Neighbours go together: the kernel has merged them, and taking them apart again would cost more than all the rest. */
-    private static void giveBack(List<Range> ranges) {
-        if (ranges.isEmpty()) {
-            return;
-        }
-        forEachRun(ranges, Reclaim::unmap);
-    }
-
-    private interface RangeAction {
-        void apply(long address, long length);
-    }
-
-    private static void forEachRun(List<Range> ranges, RangeAction action) {
-        ranges.sort(Comparator.comparingLong(Range::address));
-        long start = ranges.get(0).address();
-        long end = start;
-        for (Range range : ranges) {
-            if (range.address() != end) {
-                action.apply(start, end - start);
-                start = range.address();
-            }
-            end = range.end();
-        }
-        action.apply(start, end - start);
-    }
-
-    private static void unmap(long address, long length) {
-        try {
-            Vm.unmap(address, length);
-        } catch (OsError e) {
-            // Splitting a mapping can fail in a process that has too many. The range then stays taken, without any memory.
-            return;
-        }
-    }
-
-    /** How many ended address ranges wait for the garbage collector. For tests and diagnosis. */
+    /** How many ended address ranges have not been returned to the system. For tests and diagnosis. */
     public static int waiting() {
-        return WAITING.get();
+        return RangeBatch.waiting();
     }
 }

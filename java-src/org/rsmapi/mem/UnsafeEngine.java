@@ -80,6 +80,153 @@ final class UnsafeEngine extends Engine {
     }
 
     @Override
+    void copyChunk(long source, long target, long bytes) {
+        copy(NO_OBJECT, source, NO_OBJECT, target, bytes);
+    }
+
+    @Override
+    void chunkToArray(long address, Object array, int index, int count) {
+        int shift = shift(array);
+        copy(NO_OBJECT, address, array, base(shift) + ((long) index << shift), (long) count << shift);
+    }
+
+    @Override
+    void chunkFromArray(Object array, int index, long address, int count) {
+        int shift = shift(array);
+        copy(array, base(shift) + ((long) index << shift), NO_OBJECT, address, (long) count << shift);
+    }
+
+    private static void copy(Object source, long sourceOffset, Object target, long targetOffset, long bytes) {
+        try {
+            COPY.invokeExact(source, sourceOffset, target, targetOffset, bytes);
+        } catch (Throwable t) {
+            throw broken(t);
+        }
+    }
+
+    @Override
+    void fillChunk(long address, long bytes, byte value) {
+        try {
+            FILL.invokeExact(address, bytes, value);
+        } catch (Throwable t) {
+            throw broken(t);
+        }
+    }
+
+    @Override
+    public void copyToBuffer(long address, ByteBuffer buffer, int index, int count) {
+        if (buffer.hasArray()) {
+            copyToArray(address, buffer.array(), buffer.arrayOffset() + index, count);
+            return;
+        }
+        byte[] chunk = new byte[Math.min(count, BUFFER_CHUNK)]; // the detour keeps the buffer's own checks in force
+        int done = 0;
+        while (done < count) {
+            int now = Math.min(count - done, chunk.length);
+            chunkToArray(address + done, chunk, 0, now);
+            buffer.put(index + done, chunk, 0, now);
+            done += now;
+        }
+    }
+
+    @Override
+    public void copyFromBuffer(ByteBuffer buffer, int index, long address, int count) {
+        if (buffer.hasArray()) {
+            copyFromArray(buffer.array(), buffer.arrayOffset() + index, address, count);
+            return;
+        }
+        byte[] chunk = new byte[Math.min(count, BUFFER_CHUNK)];
+        int done = 0;
+        while (done < count) {
+            int now = Math.min(count - done, chunk.length);
+            buffer.get(index + done, chunk, 0, now);
+            chunkFromArray(chunk, 0, address + done, now);
+            done += now;
+        }
+    }
+
+    @Override
+    long address(ByteBuffer buffer) {
+        try {
+            return (long) GET_FIELD.invokeExact((Object) buffer, BUFFER_ADDRESS);
+        } catch (Throwable t) {
+            throw broken(t);
+        }
+    }
+
+    /** The JVM makes an array of unknown dimensions itself, and from there the thread comes back with what is pending. */
+    @Override
+    void throwPendingFault(ByteBuffer buffer) {
+        if (isMapped(buffer) && new byte[none][none].length != none) {
+            throw new AssertionError();
+        }
+    }
+
+    private static boolean isMapped(ByteBuffer buffer) {
+        try {
+            return (Object) GET_OBJECT.invokeExact((Object) buffer, BUFFER_FILE) != null;
+        } catch (Throwable t) {
+            throw broken(t);
+        }
+    }
+
+    private static long fieldOffset(Class<?> type, String name) {
+        try {
+            Field field = type.getDeclaredField(name);
+            return (long) UNSAFE.getClass().getMethod("objectFieldOffset", Field.class).invoke(UNSAFE, field);
+        } catch (ReflectiveOperationException e) {
+            throw broken(e);
+        }
+    }
+
+    private static long base(int shift) {
+        return shift == 0 ? BYTES : shift == 1 ? SHORTS : shift == 2 ? INTS : LONGS;
+    }
+
+    private static Object unsafe() {
+        try {
+            Field field = Class.forName("sun.misc.Unsafe").getDeclaredField("theUnsafe");
+            field.setAccessible(true);
+            return field.get(null);
+        } catch (ReflectiveOperationException e) {
+            throw broken(e);
+        }
+    }
+
+    private static MethodHandle get(String name, Class<?> type) {
+        return method(name, MethodType.methodType(type, long.class));
+    }
+
+    private static MethodHandle put(String name, Class<?> type) {
+        return method(name, MethodType.methodType(void.class, long.class, type));
+    }
+
+    /** A method that takes an object and an offset. */
+    private static MethodHandle based(String name, Class<?> result, Class<?>... operands) {
+        MethodType type = MethodType.methodType(result, Object.class, long.class).appendParameterTypes(operands);
+        return method(name, type);
+    }
+
+    private static MethodHandle method(String name, MethodType type) {
+        try {
+            return MethodHandles.publicLookup().findVirtual(UNSAFE.getClass(), name, type).bindTo(UNSAFE);
+        } catch (ReflectiveOperationException e) {
+            throw broken(e);
+        }
+    }
+
+    private static long arrayBase(Class<?> array) {
+        try {
+            Object base = UNSAFE.getClass().getMethod("arrayBaseOffset", Class.class).invoke(UNSAFE, array);
+            return ((Integer) base).longValue();
+        } catch (ReflectiveOperationException e) {
+            throw broken(e);
+        }
+    }
+
+    // ---- the accesses, for each type and order ----
+
+    @Override
     public byte getByte(long address) {
         try {
             return (byte) GET_BYTE.invokeExact(address);
@@ -304,150 +451,6 @@ final class UnsafeEngine extends Engine {
             return (long) GET_AND_ADD_LONG.invokeExact(NO_OBJECT, address, delta);
         } catch (Throwable t) {
             throw broken(t);
-        }
-    }
-    @Override
-    void copyChunk(long source, long target, long bytes) {
-        copy(NO_OBJECT, source, NO_OBJECT, target, bytes);
-    }
-
-    @Override
-    void chunkToArray(long address, Object array, int index, int count) {
-        int shift = shift(array);
-        copy(NO_OBJECT, address, array, base(shift) + ((long) index << shift), (long) count << shift);
-    }
-
-    @Override
-    void chunkFromArray(Object array, int index, long address, int count) {
-        int shift = shift(array);
-        copy(array, base(shift) + ((long) index << shift), NO_OBJECT, address, (long) count << shift);
-    }
-
-    private static void copy(Object source, long sourceOffset, Object target, long targetOffset, long bytes) {
-        try {
-            COPY.invokeExact(source, sourceOffset, target, targetOffset, bytes);
-        } catch (Throwable t) {
-            throw broken(t);
-        }
-    }
-
-    @Override
-    void fillChunk(long address, long bytes, byte value) {
-        try {
-            FILL.invokeExact(address, bytes, value);
-        } catch (Throwable t) {
-            throw broken(t);
-        }
-    }
-
-    @Override
-    public void copyToBuffer(long address, ByteBuffer buffer, int index, int count) {
-        if (buffer.hasArray()) {
-            copyToArray(address, buffer.array(), buffer.arrayOffset() + index, count);
-            return;
-        }
-        byte[] chunk = new byte[Math.min(count, BUFFER_CHUNK)]; // the detour keeps the buffer's own checks in force
-        int done = 0;
-        while (done < count) {
-            int now = Math.min(count - done, chunk.length);
-            chunkToArray(address + done, chunk, 0, now);
-            buffer.put(index + done, chunk, 0, now);
-            done += now;
-        }
-    }
-
-    @Override
-    public void copyFromBuffer(ByteBuffer buffer, int index, long address, int count) {
-        if (buffer.hasArray()) {
-            copyFromArray(buffer.array(), buffer.arrayOffset() + index, address, count);
-            return;
-        }
-        byte[] chunk = new byte[Math.min(count, BUFFER_CHUNK)];
-        int done = 0;
-        while (done < count) {
-            int now = Math.min(count - done, chunk.length);
-            buffer.get(index + done, chunk, 0, now);
-            chunkFromArray(chunk, 0, address + done, now);
-            done += now;
-        }
-    }
-
-    @Override
-    long address(ByteBuffer buffer) {
-        try {
-            return (long) GET_FIELD.invokeExact((Object) buffer, BUFFER_ADDRESS);
-        } catch (Throwable t) {
-            throw broken(t);
-        }
-    }
-
-    /** The JVM makes an array of unknown dimensions itself, and from there the thread comes back with what is pending. */
-    @Override
-    void settle(ByteBuffer buffer) {
-        if (isMapped(buffer) && new byte[none][none].length != none) {
-            throw new AssertionError();
-        }
-    }
-
-    private static boolean isMapped(ByteBuffer buffer) {
-        try {
-            return (Object) GET_OBJECT.invokeExact((Object) buffer, BUFFER_FILE) != null;
-        } catch (Throwable t) {
-            throw broken(t);
-        }
-    }
-
-    private static long fieldOffset(Class<?> type, String name) {
-        try {
-            Field field = type.getDeclaredField(name);
-            return (long) UNSAFE.getClass().getMethod("objectFieldOffset", Field.class).invoke(UNSAFE, field);
-        } catch (ReflectiveOperationException e) {
-            throw broken(e);
-        }
-    }
-
-    private static long base(int shift) {
-        return shift == 0 ? BYTES : shift == 1 ? SHORTS : shift == 2 ? INTS : LONGS;
-    }
-
-    private static Object unsafe() {
-        try {
-            Field field = Class.forName("sun.misc.Unsafe").getDeclaredField("theUnsafe");
-            field.setAccessible(true);
-            return field.get(null);
-        } catch (ReflectiveOperationException e) {
-            throw broken(e);
-        }
-    }
-
-    private static MethodHandle get(String name, Class<?> type) {
-        return method(name, MethodType.methodType(type, long.class));
-    }
-
-    private static MethodHandle put(String name, Class<?> type) {
-        return method(name, MethodType.methodType(void.class, long.class, type));
-    }
-
-    /** A method that takes an object and an offset. */
-    private static MethodHandle based(String name, Class<?> result, Class<?>... operands) {
-        MethodType type = MethodType.methodType(result, Object.class, long.class).appendParameterTypes(operands);
-        return method(name, type);
-    }
-
-    private static MethodHandle method(String name, MethodType type) {
-        try {
-            return MethodHandles.publicLookup().findVirtual(UNSAFE.getClass(), name, type).bindTo(UNSAFE);
-        } catch (ReflectiveOperationException e) {
-            throw broken(e);
-        }
-    }
-
-    private static long arrayBase(Class<?> array) {
-        try {
-            Object base = UNSAFE.getClass().getMethod("arrayBaseOffset", Class.class).invoke(UNSAFE, array);
-            return ((Integer) base).longValue();
-        } catch (ReflectiveOperationException e) {
-            throw broken(e);
         }
     }
 }

@@ -1,7 +1,11 @@
 package org.rsmapi.spi;
 
 import java.nio.ByteOrder;
+import java.util.Set;
+import org.rsmapi.Capabilities;
 import org.rsmapi.Permission;
+import org.rsmapi.RsmError;
+import org.rsmapi.RsmException;
 
 /** One importer's connection to a published segment. */
 public interface Connection {
@@ -15,41 +19,72 @@ public interface Connection {
         FIXED_OVER_OWN
     }
 
-    /** The segment's size in bytes. */
+    /** What can be done with it. */
+    Capabilities capabilities();
+
+    /** The segment's size in bytes, whole pages. */
     long size();
 
     /** The byte order of the exporter's machine. */
     ByteOrder byteOrder();
 
-    /** The signals of the import segment. */
+    /**
+     * What the exporter has published of the content's layout, decoded from UTF-8; null for nothing, and for what cannot be decoded.
+     * Nobody has checked it.
+     */
+    default String layout() {
+        return null;
+    }
+
+    /** The events that the exporter posts for the import segment. */
     Signals signals();
 
+    /**
+     * Posts one event for the export segment. May be called at any time.
+     *
+     * @param accumulate  if not, nothing is posted while the export segment has events
+     * @throws RsmException CONN_ABORTED, INSUFFICIENT_RESOURCES (the counter is at its end)
+     */
+    void post(boolean accumulate);
+
     /** Process id of the exporter, 0 if it is not known. For people to read. */
-    int exporterPid();
+    default int exporterPid() {
+        return 0;
+    }
 
     /** Effective user id of the exporter, by the kernel's word; -1 if it is not known. */
-    long exporterUid();
+    default long exporterUid() {
+        return -1;
+    }
 
     /**
-     * Whether the connection is aborted, by the newest information that can be had without asking the exporter. If not, everything
+     * Whether the connection is aborted; may be called at any time. By the newest information that can be had without asking the exporter. If not, everything
      * that this thread has read from the segment or written to it before was read from or written to the exporter's memory.
      */
     boolean aborted();
 
     /**
-     * Maps a part of the segment.
+     * Moves data where the exporter's memory cannot be mapped; null where it can. The same at each call.
+     */
+    default RemoteMemory remote() {
+        return null;
+    }
+
+    /**
+     * Maps a part of the segment. Not called where there is a {@link #remote()}: the model then mirrors the segment in memory of this
+     * process.
      *
      * @param offset  a multiple of the page size
      * @param length  at least 1; whole pages are mapped
-     * @return the address
+     * @param options how the memory is to be. With huge pages, offset and length, and the address unless it is a hint, are multiples of
+     *                their size. To make the memory ready may take seconds; the end of the connection must not have to wait for it
+     * @throws NoRoom if the addresses, or what a mapping needs of the process, are used up
+     * @throws RsmException if that is not possible, or the memory cannot be made as it is to be; then nothing is mapped
      */
-    long map(Placement placement, long address, Permission permission, long offset, long length);
-
-    /**
-     * Puts zero pages in the place of a mapping, in one step, so that whoever still uses the range sees nothing and harms nobody.
-     * The model gives the address range back when nobody can reach it any more.
-     */
-    void detach(long address, long length);
+    default MappedRange map(Placement placement, long address, Permission permission, long offset, long length,
+            Set<MemoryOption> options) {
+        throw RsmException.of(RsmError.MAP_FAILED, "import-map").hint("this interconnect does not share memory");
+    }
 
     /** Ends the connection. Idempotent; may be called at any time. */
     void close();

@@ -6,9 +6,9 @@ import com.sun.jna.Pointer;
 /**
  * Adds to an eventfd without ever waiting, whatever others do to it meanwhile.
  *
- * <p>A write to an eventfd waits if there is no room and somebody has made it blocking, which anybody can who has it: between the
- * look whether there is room and the write. The kernel's asynchronous I/O (io_submit(2)) tells of an operation that is done by adding
- * one to an eventfd, and that never waits. So an operation that does nothing is submitted, with the eventfd to be told.
+ * <p>A write to a full eventfd blocks if another process has made the eventfd blocking, which may happen between the check for room and
+ * the write. The kernel's asynchronous I/O (io_submit(2)) reports a finished operation by adding one to an eventfd, and never blocks. So
+ * an empty operation is submitted, with the eventfd to notify.
  */
 final class Aio {
     private static final boolean AARCH64 = "aarch64".equals(System.getProperty("os.arch"));
@@ -40,11 +40,11 @@ final class Aio {
 
     private final long context;
     private final Pointer ring;
-    private final Scratch block;
-    /** What the operations are of; null while nobody needs it. */
+    private final NativeBlock block;
+    /** The context of the operations; null while it is not needed. */
     private Fd nothing;
 
-    private Aio(long context, Scratch block) {
+    private Aio(long context, NativeBlock block) {
         this.context = context;
         this.ring = new Pointer(context);
         this.block = block;
@@ -52,25 +52,28 @@ final class Aio {
 
     /** Has what {@link #addOne} needs ready, while it may be had. */
     static synchronized void prepare() {
-        if (present == null && !impossible) {
-            present = open();
-        }
-        if (present != null) {
-            present.ready();
+        Aio aio = present();
+        if (aio != null) {
+            aio.ready();
         }
     }
 
     /** Adds one. False if this way is not to be had, and then nothing has been added. */
     static synchronized boolean addOne(int eventFd) {
+        Aio aio = present();
+        return aio != null && aio.add(eventFd);
+    }
+
+    private static Aio present() {
         if (present == null && !impossible) {
             present = open();
         }
-        return present != null && present.add(eventFd);
+        return present;
     }
 
     /**
-     * Gives back what is kept between two calls. The kernel takes some milliseconds to make sure that nobody uses the context any
-     * more; who has not posted anything since the last time has none.
+     * Destroys the context. The kernel takes some milliseconds to make sure that it is not in use. Without a post since the last time
+     * there is none.
      */
     static void close() {
         Aio last;
@@ -92,7 +95,7 @@ final class Aio {
     }
 
     private static Aio open() {
-        Scratch block = new Scratch(BYTES);
+        NativeBlock block = new NativeBlock(BYTES);
         if (Calls.syscall(IO_SETUP, CAPACITY, block.address() + POINTER, 0, 0, 0, 0) != 0) {
             impossible = OsError.isRefusal(Native.getLastError());
             block.close();
@@ -115,7 +118,7 @@ final class Aio {
         if (nothing == null) {
             int fd = Libc.open("/dev/null", O_CLOEXEC, 0);
             if (fd == -1) {
-                return false; // for want of descriptors, perhaps: next time
+                return false; // perhaps there are no descriptors: next time
             }
             nothing = new Fd(fd);
             block.putInt(FD, fd);

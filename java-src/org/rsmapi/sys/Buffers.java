@@ -39,7 +39,7 @@ public final class Buffers {
 
     /**
      * The scopes of memory segments, by reflection: {@code java.lang.foreign} is final from JDK 22 on, and an incubator or a preview before.
-     * No public method tells whether a scope can be closed, but scopes of one kind have one class. A class that is not one of those
+     * No public method returns whether a scope can be closed, but scopes of one kind have one class. A class that is not one of those
      * of lasting memory counts as one that can be closed.
      */
     private static final class Scopes {

@@ -13,7 +13,7 @@ final class Calls {
     private static final int MANY = 10_000;
     private static final int FIRST_RELEASE = 22;
 
-    /** Calls until now, more or less: nobody waits for anybody to count. Negative where there is nothing to change to. */
+    /** Calls until now, approximately, because threads count without a lock. Negative where there is nothing to change to. */
     private static int made = Runtime.version().feature() < FIRST_RELEASE ? Integer.MIN_VALUE : 0;
     private static final AtomicBoolean LINKING = new AtomicBoolean();
     private static volatile boolean linked;
@@ -21,25 +21,25 @@ final class Calls {
     private Calls() {}
 
     static long mmap(long address, long length, int prot, int flags, int fd, long offset) {
-        return fast() ? LinkedCalls.mmap(address, length, prot, flags, fd, offset)
+        return fast() ? ForeignCalls.mmap(address, length, prot, flags, fd, offset)
             : Libc.mmap(address, length, prot, flags, fd, offset);
     }
 
     static int munmap(long address, long length) {
-        return fast() ? LinkedCalls.munmap(address, length) : Libc.munmap(address, length);
+        return fast() ? ForeignCalls.munmap(address, length) : Libc.munmap(address, length);
     }
 
     static int poll(long fds, long count, int timeoutMillis) {
-        return fast() ? LinkedCalls.poll(fds, count, timeoutMillis) : Libc.poll(fds, count, timeoutMillis);
+        return fast() ? ForeignCalls.poll(fds, count, timeoutMillis) : Libc.poll(fds, count, timeoutMillis);
     }
 
     static long write(int fd, long buffer, long length) {
-        return fast() ? LinkedCalls.write(fd, buffer, length) : Libc.write(fd, buffer, length);
+        return fast() ? ForeignCalls.write(fd, buffer, length) : Libc.write(fd, buffer, length);
     }
 
     /** For calls that not every C library has a function for; the numbers depend on the processor. */
     static long syscall(long number, long a, long b, long c, long d, long e, long f) {
-        return fast() ? LinkedCalls.syscall(number, a, b, c, d, e, f) : Libc.syscall(number, a, b, c, d, e, f);
+        return fast() ? ForeignCalls.syscall(number, a, b, c, d, e, f) : Libc.syscall(number, a, b, c, d, e, f);
     }
 
     private static boolean fast() {
@@ -54,18 +54,16 @@ final class Calls {
     }
 
     private static void start() {
-        Thread thread = new Thread(Calls::link, "rsmapi-link");
-        thread.setDaemon(true);
         try {
-            thread.start();
-        } catch (OutOfMemoryError e) {
+            Threads.start(Threads.daemon(Calls::link, "rsmapi-link"));
+        } catch (OsError | OutOfMemoryError e) {
             return; // no more threads: the call that is due must not fail for that
         }
     }
 
     private static void link() {
         try {
-            LinkedCalls.link();
+            ForeignCalls.link();
             linked = true;
         } catch (LinkageError | OutOfMemoryError e) {
             return; // not permitted, or no memory for it: everything works without

@@ -62,7 +62,7 @@ public final class Closer {
     /**
      * Closes a descriptor some time.
      *
-     * @param uid  the user who has made what it is a descriptor of
+     * @param uid  the user whose process has created the open file
      */
     public static void close(int uid, Fd fd) {
         close(uid, fd, NOTHING);
@@ -128,10 +128,7 @@ public final class Closer {
         while ((work = next()) != null) {
             Work first = work;
             try {
-                Thread thread = new Thread(null, () -> run(first), "rsmapi-close", STACK);
-                thread.setDaemon(true);
-                thread.setContextClassLoader(null); // a thread that is lost must not keep an application's classes
-                Threads.start(thread);
+                Threads.start(Threads.daemon(() -> run(first), "rsmapi-close", STACK));
             } catch (OsError | OutOfMemoryError e) { // no more threads, or no memory: retry() will try again
                 synchronized (QUEUES) {
                     first.queue.items.addFirst(first.item);
@@ -169,7 +166,7 @@ public final class Closer {
         }
     }
 
-    /** What a thread goes on with: the next of the same user's, or another's who waits for a thread because there were too many. */
+    /** The next item for a thread: of the same user, or of another user whose items had to wait for a thread. */
     private static Work after(Queue queue) {
         synchronized (QUEUES) {
             Item item = queue.items.poll();

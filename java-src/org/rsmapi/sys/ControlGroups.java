@@ -23,7 +23,7 @@ final class ControlGroups {
     private static final int ROOT = 3;
     private static final int MOUNT_POINT = 4;
 
-    /** What the files of a version are called, and what in memory.stat the kernel gives back. */
+    /** What the files of a version are called, and what of memory.stat the kernel can reclaim. */
     private enum Version {
         ONE("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ", "total_active_file "),
         TWO("memory.max", "memory.current", "inactive_file ", "active_file ", "slab_reclaimable ");
@@ -51,7 +51,7 @@ final class ControlGroups {
             if (used == UNKNOWN || limit >= NO_LIMIT) {
                 return UNKNOWN;
             }
-            List<String> stat = Vm.procLines(folder.resolve("memory.stat").toString());
+            List<String> stat = Proc.read(folder.resolve("memory.stat").toString());
             long reclaimable = 0;
             for (String key : version.reclaimable) {
                 reclaimable += Math.min(used, Proc.numberAfter(key, stat, 0));
@@ -91,7 +91,7 @@ final class ControlGroups {
     private static List<Group> groups() {
         List<Group> found = new ArrayList<>();
         List<String> mounts = mounts();
-        for (String line : Vm.procLines("/proc/self/cgroup")) { // id:controllers:path
+        for (String line : Proc.read("/proc/self/cgroup")) { // id:controllers:path
             String[] fields = line.split(":", 3);
             if (fields.length < 3) {
                 continue;
@@ -106,9 +106,9 @@ final class ControlGroups {
 
     private static synchronized List<String> mounts() {
         if (mounts == null) {
-            List<String> found = new ArrayList<>(Vm.procLines("/proc/self/mountinfo"));
+            List<String> found = new ArrayList<>(Proc.read("/proc/self/mountinfo"));
             if (found.isEmpty()) {
-                return found; // for want of descriptors, perhaps
+                return found; // perhaps there are no descriptors
             }
             found.removeIf(line -> !line.contains(" - cgroup"));
             mounts = found;

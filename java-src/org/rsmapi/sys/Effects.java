@@ -19,7 +19,7 @@ public final class Effects {
     private static final byte WRITTEN = 7;
     private static final byte OTHER = 9;
 
-    private static boolean rehearsed;
+    private static boolean probed;
 
     private Effects() {}
 
@@ -75,8 +75,8 @@ public final class Effects {
      * @throws Missing if one is not there; the next call tries again
      * @throws OsError if there is not enough of something to try
      */
-    public static synchronized void rehearse() {
-        if (rehearsed) {
+    public static synchronized void probe() {
+        if (probed) {
             return;
         }
         try (Stage stage = new Stage()) {
@@ -91,10 +91,14 @@ public final class Effects {
                     throw new Missing(effect.sentence, null);
                 }
             }
+            probed = true;
         } catch (OsError e) {
             throw judged("memory files can be made and mapped", e);
+        } finally {
+            if (!probed) {
+                Aio.close(); // there will be no controller whose end would do it
+            }
         }
-        rehearsed = true;
     }
 
     private static RuntimeException judged(String effect, OsError e) {
@@ -110,7 +114,7 @@ public final class Effects {
         private long theirs;
 
         Stage() {
-            file = MemFd.create("rsmapi-rehearsal", bytes);
+            file = MemFd.create("rsmapi-probe", bytes);
             try {
                 reader = MemFd.reopenReadOnly(file);
                 own = Vm.mapShared(file, bytes, Vm.PROT_READ | Vm.PROT_WRITE, 0, 0);
@@ -154,7 +158,7 @@ public final class Effects {
             return false;
         }
         try {
-            Object mode = Files.getAttribute(Path.of("/proc/self/fd/" + stage.file.number()), "unix:mode");
+            Object mode = Files.getAttribute(Path.of(Proc.pathOf(stage.file)), "unix:mode");
             return ((int) mode & 0777) == MemFd.OWNER_READ;
         } catch (IOException | UnsupportedOperationException | IllegalArgumentException e) {
             return false;
@@ -185,11 +189,17 @@ public final class Effects {
 
     private static boolean shared(Stage stage) {
         stage.put(0, WRITTEN);
-        try (Scratch other = new Scratch(1)) {
-            other.putByte(0, OTHER);
-            Fd.check(Libc.pwrite(stage.file.number(), other.address(), 1, Vm.pageSize()), "pwrite");
-        }
+        write(stage, OTHER);
         return stage.seen(0) == WRITTEN && stage.seen(1) == OTHER && stage.get(1) == OTHER;
+    }
+
+    /** Writes to the second page, by a call. */
+    private static boolean write(Stage stage, byte value) {
+        try (NativeBlock other = new NativeBlock(1)) {
+            other.putByte(0, value);
+            OsError.check(Libc.pwrite(stage.file.number(), other.address(), 1, Vm.pageSize()), "pwrite");
+        }
+        return true;
     }
 
     private static boolean sealed(Stage stage) {
@@ -218,7 +228,7 @@ public final class Effects {
         try {
             long got = Libc.mmap(taken, length, Vm.PROT_READ, Vm.MAP_SHARED | Vm.MAP_FIXED_NOREPLACE, stage.file.number(), 0);
             if (got == taken) {
-                Vm.knowsNoReplace = false; // without any flag an address is a wish, and never replaces a mapping
+                Vm.knowsNoReplace = false; // without any flag an address is a hint, and never replaces a mapping
             } else if (got != -1) {
                 Libc.munmap(got, length);
             }
@@ -243,7 +253,7 @@ public final class Effects {
     private static boolean keepsPrivatePages(Stage stage) {
         long page = Vm.pageSize();
         stage.put(0, WRITTEN);
-        Vm.replacePrivate(stage.own, stage.file, stage.bytes);
+        Vm.copyOnWrite(stage.own, stage.file, stage.bytes);
         if (Libc.madvise(stage.own, page, NO_ADVICE) == 0) {
             Vm.advises = false;
         }
@@ -251,6 +261,7 @@ public final class Effects {
             MemFd.punch(stage.file, 0, page);
             Vm.advises = stage.get(0) == WRITTEN;
         }
+        Vm.showsPrivately = stage.get(1) == OTHER && write(stage, WRITTEN) && stage.get(1) == WRITTEN;
         stage.put(1, OTHER);
         MemFd.punch(stage.file, page, page);
         boolean kept = stage.get(1) == OTHER && stage.seen(1) == 0;
@@ -260,7 +271,7 @@ public final class Effects {
 
     private static boolean separated(Stage stage) {
         stage.put(0, WRITTEN);
-        Vm.abandon(stage.own, stage.bytes);
+        Vm.replaceWithZeroPages(stage.own, stage.bytes);
         if (stage.get(0) != 0) {
             return false;
         }
@@ -283,13 +294,13 @@ public final class Effects {
     }
 
     private static boolean isReady(Epoll set) {
-        boolean polled = Waiting.forInput(set.fd(), System.nanoTime()) == Waiting.Outcome.READY;
+        boolean polled = Poll.forInput(set.fd(), System.nanoTime()) == Poll.Outcome.READY;
         long[] tokens = set.await(0);
         return polled && tokens.length == 1 && tokens[0] == OTHER;
     }
 
     private static String name() {
-        return "rsmapi-rehearsal/" + Identity.pid() + "/" + Long.toHexString(System.nanoTime());
+        return "rsmapi-probe/" + Credentials.pid() + "/" + Long.toHexString(System.nanoTime());
     }
 
     private static boolean boundOnce(Stage stage) {
@@ -320,6 +331,6 @@ public final class Effects {
     }
 
     private static boolean isSelf(Sockets.Peer peer) {
-        return peer.pid() == Identity.pid() && peer.uid() == Identity.uid() && peer.inGroup(Identity.gid());
+        return peer.pid() == Credentials.pid() && peer.uid() == Credentials.uid() && peer.inGroup(Credentials.gid());
     }
 }

@@ -18,15 +18,13 @@ public final class Epoll implements AutoCloseable {
     private static final int DATA = PACKED ? 4 : 8;
 
     private final Fd fd;
-    private final Scratch events;
+    private final NativeBlock events;
 
     public Epoll() {
-        events = new Scratch(CAPACITY * EVENT_BYTES);
-        try {
+        try (Opening opening = new Opening(1)) {
+            events = opening.add(new NativeBlock(CAPACITY * EVENT_BYTES));
             fd = Fd.of(Libc.epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
-        } catch (RuntimeException | Error e) {
-            events.close();
-            throw e;
+            opening.done();
         }
     }
 
@@ -50,8 +48,8 @@ public final class Epoll implements AutoCloseable {
 
     /** Stops watching it. Has to be called before the descriptor is closed. */
     public void remove(Fd watched) {
-        // without the structure, which the kernel does not look at: an end must not fail for want of memory
-        Fd.check(Libc.epoll_ctl(fd.number(), CTL_DEL, watched.number(), 0), "epoll_ctl");
+        // without the structure, which the kernel does not look at: an end must not need memory
+        OsError.check(Libc.epoll_ctl(fd.number(), CTL_DEL, watched.number(), 0), "epoll_ctl");
     }
 
     /**
@@ -60,12 +58,12 @@ public final class Epoll implements AutoCloseable {
      * @param mask  the bits of poll(2), which are epoll's too
      */
     void watchOnce(int watched, long token, int mask) {
-        try (Scratch event = event(token, mask | EPOLLONESHOT)) {
+        try (NativeBlock event = event(token, mask | EPOLLONESHOT)) {
             int result = Libc.epoll_ctl(fd.number(), CTL_MOD, watched, event.address());
             if (result == -1 && Native.getLastError() == Errno.ENOENT) {
                 result = Libc.epoll_ctl(fd.number(), CTL_ADD, watched, event.address());
             }
-            Fd.check(result, "epoll_ctl");
+            OsError.check(result, "epoll_ctl");
         }
     }
 
@@ -75,13 +73,13 @@ public final class Epoll implements AutoCloseable {
     }
 
     private void control(int op, Fd watched, long token, int mask) {
-        try (Scratch event = event(token, mask)) {
-            Fd.check(Libc.epoll_ctl(fd.number(), op, watched.number(), event.address()), "epoll_ctl");
+        try (NativeBlock event = event(token, mask)) {
+            OsError.check(Libc.epoll_ctl(fd.number(), op, watched.number(), event.address()), "epoll_ctl");
         }
     }
 
-    private static Scratch event(long token, int mask) {
-        Scratch event = new Scratch(EVENT_BYTES);
+    private static NativeBlock event(long token, int mask) {
+        NativeBlock event = new NativeBlock(EVENT_BYTES);
         event.putInt(0, mask);
         event.putLong(DATA, token);
         return event;

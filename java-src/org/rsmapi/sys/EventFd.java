@@ -9,8 +9,8 @@ import java.util.concurrent.atomic.AtomicInteger;
 /**
  * An eventfd: a 64-bit counter that can be waited for.
  *
- * <p>Any thread may use it while another one closes it: whoever needs the descriptor's number for longer than a method call takes
- * {@link #hold()} and lets go with {@link #release()}, and the descriptor is closed when the last one has let go.
+ * <p>Any thread may use it while another one closes it: a user that needs the descriptor's number for longer than a method call calls
+ * {@link #hold()} and then {@link #release()}; the descriptor is closed with the last release.
  *
  * <p>A process at the other end may do with the counter what it likes, also make it blocking, which is a property of both ends
  * at once. Neither {@link #post} nor {@link #take} waits because of that (see {@link Aio}), but on systems without asynchronous I/O,
@@ -28,7 +28,7 @@ public final class EventFd implements AutoCloseable {
     private static final int RADIX = 16;
     private static final int COUNTED_BY_TAKING = 4096;
 
-    /** Bit of {@link #users} that says that nobody may use it any more. */
+    /** Bit of {@link #users}: it is closed. */
     private static final int CLOSED = 1 << 30;
 
     // a pollfd and the number to write, for who posts; an iovec and the number read, for who takes
@@ -39,7 +39,7 @@ public final class EventFd implements AutoCloseable {
     private static final int BYTES = 40;
 
     private final Fd fd;
-    private final Scratch block;
+    private final NativeBlock block;
     private final AtomicInteger users = new AtomicInteger();
     private final Object posting = new Object();
     private final Object taking = new Object();
@@ -51,12 +51,10 @@ public final class EventFd implements AutoCloseable {
 
     /** Takes a descriptor over, or makes one: last, when nothing else can fail. */
     private EventFd(int flags, Fd received) {
-        block = new Scratch(BYTES);
-        try {
+        try (Opening opening = new Opening(1)) {
+            block = opening.add(new NativeBlock(BYTES));
             fd = received != null ? received : Fd.of(Libc.eventfd(0, flags | EFD_NONBLOCK | EFD_CLOEXEC), "eventfd");
-        } catch (RuntimeException | Error e) {
-            block.close();
-            throw e;
+            opening.done();
         }
         block.putLong(WRITTEN, 1);
         block.putLong(IOVEC, block.address() + READ);
@@ -85,7 +83,7 @@ public final class EventFd implements AutoCloseable {
     /** What is wrong with a descriptor that a peer sent as a counter, or null if it is one. */
     public static String objection(Fd fd) {
         try {
-            return Files.readSymbolicLink(Path.of("/proc/self/fd/" + fd.number())).toString().equals(LINK) ? null : "not an eventfd";
+            return Files.readSymbolicLink(Path.of(Proc.pathOf(fd))).toString().equals(LINK) ? null : "not an eventfd";
         } catch (IOException e) {
             return "not to be identified";
         }
@@ -117,7 +115,7 @@ public final class EventFd implements AutoCloseable {
         }
     }
 
-    /** Adds one to a counter that nobody else has; does nothing if it is closed, or full. */
+    /** Adds one to a counter that no other process has; does nothing if it is closed, or full. */
     public void signal() {
         if (hold()) {
             try {
@@ -143,10 +141,10 @@ public final class EventFd implements AutoCloseable {
         }
         try {
             int ready = ready();
-            if (!accumulate && (ready & Waiting.POLLIN) != 0) {
+            if (!accumulate && (ready & Libc.POLLIN) != 0) {
                 return true;
             }
-            return (ready & Waiting.POLLOUT) != 0 && (Aio.addOne(fd.number()) || addPlainly());
+            return (ready & Libc.POLLOUT) != 0 && (Aio.addOne(fd.number()) || addPlainly());
         } finally {
             release();
         }
@@ -161,14 +159,14 @@ public final class EventFd implements AutoCloseable {
     private int ready() {
         synchronized (posting) {
             block.putInt(POLLFD, fd.number());
-            block.putInt(POLLFD + 4, Waiting.POLLIN | Waiting.POLLOUT);
+            block.putInt(POLLFD + 4, Libc.POLLIN | Libc.POLLOUT);
             int n = Calls.poll(block.address() + POLLFD, 1, 0);
             if (n == -1) {
                 int errno = Native.getLastError();
                 if (errno != Errno.EINTR) {
                     throw new OsError("poll", errno);
                 }
-                return Waiting.POLLOUT; // the write tells
+                return Libc.POLLOUT; // the write tells
             }
             return n > 0 ? block.getShort(POLLFD + 6) : 0;
         }
@@ -232,7 +230,7 @@ public final class EventFd implements AutoCloseable {
 
     /** The other end would have to empty the counter and make it blocking in the moment before the read to have it wait. */
     private long readPlainly(long buffer) {
-        if ((ready() & Waiting.POLLIN) == 0) {
+        if ((ready() & Libc.POLLIN) == 0) {
             return 0;
         }
         doNotBlock();
@@ -261,16 +259,16 @@ public final class EventFd implements AutoCloseable {
             return 0;
         }
         try {
-            if ((ready() & Waiting.POLLIN) == 0) {
+            if ((ready() & Libc.POLLIN) == 0) {
                 return 0;
             }
-            for (String line : Vm.procLines("/proc/self/fdinfo/" + fd.number())) {
+            for (String line : Proc.read("/proc/self/fdinfo/" + fd.number())) {
                 if (line.startsWith(COUNT)) {
                     long count = Long.parseUnsignedLong(line.substring(COUNT.length()).trim(), RADIX);
                     return count < 0 || count > most ? most : count;
                 }
             }
-            long taken = 0; // /proc cannot be read, for want of descriptors for example
+            long taken = 0; // /proc cannot be read, for example without descriptors
             while (taken < Math.min(most, COUNTED_BY_TAKING) && take()) {
                 taken++;
             }
@@ -280,7 +278,7 @@ public final class EventFd implements AutoCloseable {
         }
     }
 
-    /** Closes it, at the latest when the last one who holds it lets go. Idempotent. */
+    /** Closes it now or with the last {@link #release()}. Idempotent. */
     @Override
     public void close() {
         int now;

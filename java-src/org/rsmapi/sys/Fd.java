@@ -1,13 +1,12 @@
 package org.rsmapi.sys;
 
-import com.sun.jna.Native;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /**
  * A file descriptor that this process owns: closed once, and unusable afterwards.
  *
- * <p>The number is handed out by {@link #number()} only while the descriptor is open; whoever may race with a close holds the
- * lock of the object that owns it, because the kernel gives the same number to the next file.
+ * <p>The number is handed out by {@link #number()} only while the descriptor is open. A caller that may race with a close holds the
+ * lock of the object that owns it, because the kernel reuses the number.
  */
 public final class Fd implements AutoCloseable {
     private static final int CLOSED = -1;
@@ -62,15 +61,15 @@ public final class Fd implements AutoCloseable {
      * A new descriptor of the library's.
      *
      * @throws OsError EMFILE also if it is one of those that are left to the JVM, which needs some to load classes and open files.
-     *     The kernel gives the lowest number that is free, so a number tells how many are in use at least
+     *     The kernel gives the lowest number that is free, so a number shows how many are in use at least
      */
     static Fd of(int result, String call) {
-        int number = check(result, call);
+        int number = OsError.check(result, call);
         try {
             if (number < reserved || number < look()) {
                 return new Fd(number);
             }
-        } catch (RuntimeException | Error e) { // for want of memory: then the descriptor has no owner
+        } catch (RuntimeException | Error e) { // no memory: the descriptor has no owner
             Libc.close(number);
             throw e;
         }
@@ -83,20 +82,5 @@ public final class Fd implements AutoCloseable {
         long first = limit - Math.min(RESERVE, limit / RESERVE_PART);
         reserved = first;
         return first;
-    }
-
-    /** The result of a call that answers -1 when it fails; errno is read before anything else can change it. */
-    static int check(int result, String call) {
-        if (result == -1) {
-            throw new OsError(call, Native.getLastError());
-        }
-        return result;
-    }
-
-    static long check(long result, String call) {
-        if (result == -1L) {
-            throw new OsError(call, Native.getLastError());
-        }
-        return result;
     }
 }

@@ -14,6 +14,10 @@ final class Libc {
         Native.register(Libc.class, NativeLibrary.getProcess());
     }
 
+    /** Of poll(2): there is something to read, there is room to write. */
+    static final int POLLIN = 1;
+    static final int POLLOUT = 4;
+
     private Libc() {}
 
     static native int memfd_create(String name, int flags);
@@ -84,6 +88,8 @@ final class Libc {
 
     static native int epoll_wait(int epoll, long events, int capacity, int timeoutMillis);
 
+    static native int isatty(int fd);
+
     static native int getpid();
 
     static native int geteuid();
@@ -102,6 +108,8 @@ final class Libc {
     static native long syscall(long number, long a, long b, long c, long d, long e, long f);
 
     static final long SYS_STATX = "aarch64".equals(System.getProperty("os.arch")) ? 291 : 332;
+
+    static final long SYS_MLOCK2 = "aarch64".equals(System.getProperty("os.arch")) ? 284 : 325;
 
     static final long SYS_PREADV2 = "aarch64".equals(System.getProperty("os.arch")) ? 286 : 327;
 }

@@ -19,7 +19,7 @@ final class Limit {
     }
 
     private static long of(int resource) {
-        try (Scratch block = new Scratch(BYTES)) {
+        try (NativeBlock block = new NativeBlock(BYTES)) {
             long limit = Libc.getrlimit(resource, block.address()) == 0 ? block.getLong(0) : -1;
             return limit < 0 ? Long.MAX_VALUE : limit;
         }

@@ -57,16 +57,14 @@ public final class MemFd {
      */
     public static Fd create(String name, long length) {
         SystemMemory.take(length, ALLOCATE);
-        Fd fd = open(name);
-        try {
-            Fd.check(Libc.fchmod(fd.number(), OWNER_READ), "fchmod");
-            Fd.check(Libc.ftruncate(fd.number(), length), "ftruncate");
+        try (Opening opening = new Opening(1)) {
+            Fd fd = opening.add(open(name));
+            OsError.check(Libc.fchmod(fd.number(), OWNER_READ), "fchmod");
+            OsError.check(Libc.ftruncate(fd.number(), length), "ftruncate");
             allocate(fd, length);
-            Fd.check(Libc.fcntl(fd.number(), F_ADD_SEALS, SEALS), "fcntl(F_ADD_SEALS)");
+            OsError.check(Libc.fcntl(fd.number(), F_ADD_SEALS, SEALS), "fcntl(F_ADD_SEALS)");
+            opening.done();
             return fd;
-        } catch (RuntimeException | Error e) {
-            fd.close();
-            throw e;
         }
     }
 
@@ -92,7 +90,7 @@ public final class MemFd {
             fallocate(fd, 0, 0, length, ALLOCATE);
             return;
         }
-        try (Scratch zeros = new Scratch(ZEROS)) {
+        try (NativeBlock zeros = new NativeBlock(ZEROS)) {
             Steps steps = new Steps(length, ZEROS, ZEROS);
             while (steps.more()) {
                 write(fd, zeros.address(), steps.done(), steps.size());
@@ -103,7 +101,7 @@ public final class MemFd {
 
     /** How many bytes of memory a file has; -1 if the kernel does not tell. */
     static long allocated(Fd fd) {
-        try (Scratch block = new Scratch(STATX_BYTES + 1)) { // behind it a NUL: the empty path
+        try (NativeBlock block = new NativeBlock(STATX_BYTES + 1)) { // behind it a NUL: the empty path
             boolean told = Libc.syscall(Libc.SYS_STATX, fd.number(), block.address() + STATX_BYTES, AT_EMPTY_PATH, STATX_BLOCKS,
                 block.address(), 0) == 0;
             return told && (block.getInt(0) & STATX_BLOCKS) != 0 ? block.getLong(STATX_BLOCKS_AT) * BLOCK : -1;
@@ -136,7 +134,7 @@ public final class MemFd {
 
     /** Another descriptor of the same file that can only read. */
     public static Fd reopenReadOnly(Fd fd) {
-        return Fd.of(Libc.open("/proc/self/fd/" + fd.number(), O_RDONLY | O_CLOEXEC, 0), "open(/proc/self/fd)");
+        return Fd.of(Libc.open(Proc.pathOf(fd), O_RDONLY | O_CLOEXEC, 0), "open(/proc/self/fd)");
     }
 
     /** Takes whole pages away: all mappings of them, in whatever process, read zeros from now on. */
@@ -200,12 +198,12 @@ public final class MemFd {
         return Libc.lseek(fd.number(), 0, SEEK_END);
     }
 
-    /** What tells a file from all others, for as long as it is there. */
+    /** Identifies a file while it exists. */
     public record Identity(long device, long inode) {}
 
     /** The file's identity, or null if the kernel does not tell. */
     public static Identity identity(Fd fd) {
-        try (Scratch buffer = new Scratch(STATX_BYTES + 1)) { // at its end an empty name
+        try (NativeBlock buffer = new NativeBlock(STATX_BYTES + 1)) { // at its end an empty name
             long result = Calls.syscall(Libc.SYS_STATX, fd.number(), buffer.address() + STATX_BYTES, AT_EMPTY_PATH, STATX_INO,
                 buffer.address(), 0);
             if (result == 0 && (buffer.getInt(0) & STATX_INO) != 0) {
@@ -213,8 +211,8 @@ public final class MemFd {
             }
         }
         try {
-            Map<String, Object> attributes = Files.readAttributes(Path.of("/proc/self/fd/" + fd.number()), "unix:dev,ino");
-            long device = (long) attributes.get("dev"); // as stat tells it: statx gives its parts
+            Map<String, Object> attributes = Files.readAttributes(Path.of(Proc.pathOf(fd)), "unix:dev,ino");
+            long device = (long) attributes.get("dev"); // as in stat; statx has its parts
             return new Identity(device >>> 8 & 0xfff | (device & 0xff | device >>> 12 & 0xfff00) << 32, (long) attributes.get("ino"));
         } catch (IOException | RuntimeException e) {
             return null;
@@ -222,8 +220,8 @@ public final class MemFd {
     }
 
     private static long fileSystemType(Fd fd) {
-        try (Scratch buffer = new Scratch(STATFS_BYTES)) {
-            Fd.check(Libc.fstatfs(fd.number(), buffer.address()), "fstatfs");
+        try (NativeBlock buffer = new NativeBlock(STATFS_BYTES)) {
+            OsError.check(Libc.fstatfs(fd.number(), buffer.address()), "fstatfs");
             return buffer.getLong(0);
         }
     }

@@ -1,5 +1,7 @@
 package org.rsmapi.sys;
 
+import com.sun.jna.Native;
+
 /** A system call that failed: which one, and the errno read right after it. The model turns it into an RSM error. */
 public final class OsError extends RuntimeException {
     private static final long serialVersionUID = 1L;
@@ -19,7 +21,7 @@ public final class OsError extends RuntimeException {
         HUGE_PAGES("the kernel has no huge pages for this segment now, or must not (kernels before 6.1 cannot)"),
         /** Mappings that the kernel allows one process, less those that are left to the JVM. */
         MAPPINGS("this process has almost as many mappings as it may have, and the last ones are left to the JVM; close mappings and "
-            + "segments and drop their objects, or see sysctl vm.max_map_count"),
+            + "segments and free local memory, or see sysctl vm.max_map_count"),
         /** Addresses of the process, less those that are left to the JVM. */
         ADDRESSES("this process has almost no free addresses, and the last ones are left to the JVM; see ulimit -v"),
         /** Descriptors that this process may have, less those that are left to the JVM. */
@@ -79,8 +81,27 @@ public final class OsError extends RuntimeException {
         }
     }
 
-    /** A failure that did not happen, for those who want to try out early how they tell of one. */
-    public static OsError rehearsal() {
+    /**
+     * The result of a call.
+     *
+     * @throws OsError if it is -1; errno is read before anything else can change it
+     */
+    static int check(int result, String call) {
+        if (result == -1) {
+            throw new OsError(call, Native.getLastError());
+        }
+        return result;
+    }
+
+    static long check(long result, String call) {
+        if (result == -1L) {
+            throw new OsError(call, Native.getLastError());
+        }
+        return result;
+    }
+
+    /** An example, to load what the report of a failure needs. */
+    public static OsError example() {
         return new OsError("none", Errno.EMFILE);
     }
 

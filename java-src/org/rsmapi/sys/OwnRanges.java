@@ -4,8 +4,8 @@ import java.util.Map;
 import java.util.TreeMap;
 
 /**
- * The address ranges that the library has mapped and not given back, in processes that may export memory by any address. Such an address
- * must not be the library's own: that of a mapping, of a segment, or of memory that has been freed and is about to be given back.
+ * The address ranges that the library has mapped and not unmapped, in processes that may export memory by any address. Such an address
+ * must not be the library's own: that of a mapping, of a segment, or of memory that was freed and is about to be unmapped.
  */
 final class OwnRanges {
     private static final boolean KEPT = "allow".equals(System.getProperty("rsmapi.foreign-memory"));
@@ -22,7 +22,7 @@ final class OwnRanges {
         }
     }
 
-    /** Several neighbours, or a part of one, may be given back at once. */
+    /** Several neighbours, or a part of one, may be unmapped at once. */
     static void remove(long address, long length) {
         if (!KEPT) {
             return;

@@ -22,7 +22,7 @@ final class Parking {
 
     // All of these are guarded by LOCK.
     private static Parking running;
-    /** Whether the thread stays when nobody waits. */
+    /** Whether the thread stays while there is no wait. */
     private static boolean keeping;
     private static long lastToken = WAKE;
 
@@ -68,7 +68,7 @@ final class Parking {
     }
 
     /** One thread's wait. */
-    static final class Place implements Waiting.Sleeper, AutoCloseable {
+    static final class Place implements Poll.Sleeper, AutoCloseable {
         private final Parking parking;
         private final Thread thread = Thread.currentThread();
         private final int[] fds;
@@ -105,7 +105,7 @@ final class Parking {
 
         @Override
         public void close() {
-            parking.leave(this);
+            parking.remove(this);
         }
     }
 
@@ -115,27 +115,18 @@ final class Parking {
     }
 
     private static Parking start() {
-        Epoll epoll = new Epoll();
-        EventFd waker = null;
-        try {
-            waker = new EventFd();
+        try (Opening opening = new Opening(2)) {
+            Epoll epoll = opening.add(new Epoll());
+            EventFd waker = opening.add(new EventFd());
             epoll.add(waker.fd(), WAKE);
             Parking parking = new Parking(epoll, waker);
-            Thread thread = new Thread(parking::run, "rsmapi-waiting");
-            thread.setDaemon(true);
-            thread.setContextClassLoader(null);
-            Threads.start(thread);
+            Threads.start(Threads.daemon(parking::run, "rsmapi-waiting"));
+            opening.done(); // the thread closes them
             return parking;
-        } catch (RuntimeException | Error e) {
-            epoll.close();
-            if (waker != null) {
-                waker.close();
-            }
-            throw e;
         }
     }
 
-    /** Whether the thread, once it runs, stays when nobody waits; otherwise it ends with the last wait. */
+    /** Whether the thread, once it runs, stays while there is no wait; otherwise it ends with the last one. */
     static void keep(boolean keep) {
         synchronized (LOCK) {
             keeping = keep;
@@ -187,7 +178,7 @@ final class Parking {
                 watch.want(place.events[i], 1);
                 place.watches[i] = watch;
                 watch.queue.add(place);
-                // In any case: who waits already may wait for a file that is closed, and whose number another one has now.
+                // In any case: a place may still wait for a file that is closed, whose number another file has now.
                 arm(watch);
             }
         }
@@ -232,7 +223,7 @@ final class Parking {
         }
     }
 
-    private void leave(Place place) {
+    private void remove(Place place) {
         synchronized (LOCK) {
             for (int i = 0; i < place.fds.length; i++) {
                 Watch watch = place.watches[i];

@@ -1,14 +1,40 @@
 package org.rsmapi.sys;
 
+import java.io.ByteArrayOutputStream;
 import java.io.FileInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.util.List;
 
-/** Numbers in the files of /proc and /sys. The kernel's are unsigned. */
+/** Reads the files of /proc and /sys. Numbers of the kernel are unsigned. */
 final class Proc {
     private static final int PIECE = 1 << 16;
 
     private Proc() {}
+
+    /** The path by which this process finds one of its descriptors. */
+    static String pathOf(Fd fd) {
+        return "/proc/self/fd/" + fd.number();
+    }
+
+    /** The lines of a file; none if it cannot be read. */
+    static List<String> read(String path) {
+        try (InputStream in = new FileInputStream(path)) {
+            // In large pieces: a file below /proc/sys gives everything with the first read and nothing after it, and others may
+            // change between two reads.
+            byte[] piece = new byte[PIECE];
+            ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+            int n;
+            while ((n = in.read(piece)) > 0) {
+                bytes.write(piece, 0, n);
+            }
+            String text = bytes.toString(StandardCharsets.ISO_8859_1);
+            return text.isEmpty() ? List.of() : List.of(text.split("\n"));
+        } catch (IOException e) {
+            return List.of();
+        }
+    }
 
     /**
      * An unsigned decimal number at the start of a text.
@@ -34,7 +60,7 @@ final class Proc {
 
     /** The number that a file starts with, or {@code otherwise} if there is none or the file cannot be read. */
     static long numberIn(String path, long otherwise) {
-        for (String line : Vm.procLines(path)) {
+        for (String line : read(path)) {
             return number(line, otherwise);
         }
         return otherwise;
@@ -51,7 +77,7 @@ final class Proc {
     }
 
     /** The number of lines of a file, or -1 if it cannot be read. */
-    static long lines(String path) {
+    static long countLines(String path) {
         try (InputStream in = new FileInputStream(path)) {
             byte[] piece = new byte[PIECE];
             long lines = 0;

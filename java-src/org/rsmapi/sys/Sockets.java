@@ -72,8 +72,8 @@ public final class Sockets {
     /**
      * What the kernel does, not what it says that it does.
      *
-     * @param peeks    a look at a message tells whether descriptors came with it, and leaves them where they are
-     * @param refuses  a socket that is told so refuses descriptors, and so do those that are accepted from it
+     * @param peeks    MSG_PEEK shows whether a message has descriptors, and leaves them in the queue
+     * @param refuses  SO_PASSRIGHTS makes a socket, and those accepted from it, reject descriptors
      */
     private record Abilities(boolean peeks, boolean refuses) {
         static final Abilities NONE = new Abilities(false, false);
@@ -84,17 +84,17 @@ public final class Sockets {
      *
      * @throws OsError EMFILE, ENFILE and the like; the next call tries again
      */
-    public static synchronized void rehearse() {
+    public static synchronized void probe() {
         if (abilities == null) {
-            boolean peeks = !WITHOUT.equals("peek") && rehearsePeeking();
-            abilities = new Abilities(peeks, peeks && WITHOUT.isEmpty() && rehearseRefusing());
+            boolean peeks = !WITHOUT.equals("peek") && probePeeking();
+            abilities = new Abilities(peeks, peeks && WITHOUT.isEmpty() && probeRefusing());
         }
     }
 
     private static Abilities abilities() {
         if (abilities == null) {
             try {
-                rehearse();
+                probe();
             } catch (OsError e) {
                 return Abilities.NONE;
             }
@@ -102,7 +102,7 @@ public final class Sockets {
         return abilities;
     }
 
-    private static boolean rehearsePeeking() {
+    private static boolean probePeeking() {
         try (Pair pair = Pair.open(); EventFd sent = new EventFd()) {
             boolean right = send(pair.one, new byte[] {1}, sent.fd());
             try (Message look = read(pair.other, 1, 0, MSG_PEEK)) {
@@ -122,8 +122,8 @@ public final class Sockets {
         }
     }
 
-    private static boolean rehearseRefusing() {
-        String name = "rsmapi-rehearsal/" + Identity.pid() + "/" + Long.toHexString(System.nanoTime());
+    private static boolean probeRefusing() {
+        String name = "rsmapi-probe/" + Credentials.pid() + "/" + Long.toHexString(System.nanoTime());
         try (Fd listener = listen(name, 1, true); Fd socket = connect(name); EventFd sent = new EventFd()) {
             // before it is accepted, and with room to take it
             return refusesDescriptor(socket, sent.fd()) && send(socket, new byte[] {1}) && listener.isOpen();
@@ -147,8 +147,8 @@ public final class Sockets {
     /** Two sockets that are connected to each other. */
     private record Pair(Fd one, Fd other) implements AutoCloseable {
         static Pair open() {
-            try (Scratch block = new Scratch(8)) {
-                Fd.check(Libc.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, block.address()), "socketpair");
+            try (NativeBlock block = new NativeBlock(8)) {
+                OsError.check(Libc.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, block.address()), "socketpair");
                 return new Pair(new Fd(block.getInt(0)), new Fd(block.getInt(4)));
             }
         }
@@ -170,17 +170,15 @@ public final class Sockets {
     }
 
     private static Fd listen(String name, int backlog, boolean refuse) {
-        Fd fd = open();
-        try {
+        try (Opening opening = new Opening(1)) {
+            Fd fd = opening.add(open());
             if (refuse) {
                 setOption(fd, SO_PASSRIGHTS, 0);
             }
             bind(fd, name);
-            Fd.check(Libc.listen(fd.number(), backlog), "listen");
+            OsError.check(Libc.listen(fd.number(), backlog), "listen");
+            opening.done();
             return fd;
-        } catch (RuntimeException | Error e) {
-            fd.close();
-            throw e;
         }
     }
 
@@ -196,54 +194,50 @@ public final class Sockets {
     }
 
     private static void setOption(Fd fd, int option, int value) {
-        try (Scratch block = new Scratch(4)) {
+        try (NativeBlock block = new NativeBlock(4)) {
             block.putInt(0, value);
-            Fd.check(Libc.setsockopt(fd.number(), SOL_SOCKET, option, block.address(), 4), "setsockopt");
+            OsError.check(Libc.setsockopt(fd.number(), SOL_SOCKET, option, block.address(), 4), "setsockopt");
         }
     }
 
     /**
      * A socket connected to an abstract name.
      *
-     * @throws OsError ECONNREFUSED if nobody listens there, EAGAIN if too many wait to be accepted
+     * @throws OsError ECONNREFUSED if there is no listener, EAGAIN if its backlog is full
      */
     public static Fd connect(String name) {
-        Fd fd = open();
-        try (Scratch address = address(name)) {
-            Fd.check(Libc.connect(fd.number(), address.address(), addressLength(name)), "connect");
+        try (Opening opening = new Opening(1); NativeBlock address = address(name)) {
+            Fd fd = opening.add(open());
+            OsError.check(Libc.connect(fd.number(), address.address(), addressLength(name)), "connect");
+            opening.done();
             return fd;
-        } catch (RuntimeException | Error e) {
-            fd.close();
-            throw e;
         }
     }
 
     /**
-     * A socket that has an abstract name and listens to nobody: a sign that this process is there.
+     * A socket that is bound to an abstract name and does not listen: it shows that this process is present.
      *
      * @throws OsError EADDRINUSE if the name is taken
      */
     public static Fd bind(String name) {
-        Fd fd = open();
-        try {
+        try (Opening opening = new Opening(1)) {
+            Fd fd = opening.add(open());
             bind(fd, name);
+            opening.done();
             return fd;
-        } catch (RuntimeException | Error e) {
-            fd.close();
-            throw e;
         }
     }
 
     private static void bind(Fd fd, String name) {
-        try (Scratch address = address(name)) {
-            Fd.check(Libc.bind(fd.number(), address.address(), addressLength(name)), "bind");
+        try (NativeBlock address = address(name)) {
+            OsError.check(Libc.bind(fd.number(), address.address(), addressLength(name)), "bind");
         }
     }
 
     /** The abstract names with this prefix that are bound in this network namespace; a name may come more than once. */
     public static List<String> names(String prefix) {
         List<String> found = new ArrayList<>();
-        for (String line : Vm.procLines("/proc/net/unix")) {
+        for (String line : Proc.read("/proc/net/unix")) {
             int at = line.indexOf(" @" + prefix);
             if (at >= 0) {
                 found.add(line.substring(at + 2));
@@ -256,12 +250,12 @@ public final class Sockets {
         return Fd.of(Libc.socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket");
     }
 
-    private static Scratch address(String name) {
+    private static NativeBlock address(String name) {
         byte[] bytes = name.getBytes(StandardCharsets.US_ASCII);
         if (bytes.length > MAX_NAME) {
             throw new OsError("bind", Errno.EINVAL);
         }
-        Scratch address = new Scratch(2 + 1 + MAX_NAME);
+        NativeBlock address = new NativeBlock(2 + 1 + MAX_NAME);
         address.putShort(0, (short) AF_UNIX);
         address.putBytes(3, bytes, bytes.length); // the byte before is 0: the abstract namespace
         return address;
@@ -328,9 +322,9 @@ public final class Sockets {
 
     /** The credentials of the other end. */
     public static Peer peer(Fd fd) {
-        try (Scratch block = new Scratch(UCRED_BYTES + 4)) {
+        try (NativeBlock block = new NativeBlock(UCRED_BYTES + 4)) {
             block.putInt(UCRED_BYTES, UCRED_BYTES);
-            Fd.check(Libc.getsockopt(fd.number(), SOL_SOCKET, SO_PEERCRED, block.address(), block.address() + UCRED_BYTES),
+            OsError.check(Libc.getsockopt(fd.number(), SOL_SOCKET, SO_PEERCRED, block.address(), block.address() + UCRED_BYTES),
                 "getsockopt(SO_PEERCRED)");
             return new Peer(fd, block.getInt(0), block.getInt(4), block.getInt(8));
         }
@@ -339,7 +333,7 @@ public final class Sockets {
     private static int[] groups(Fd fd) {
         int capacity = 64;
         while (true) {
-            try (Scratch block = new Scratch(4 + 4 * capacity)) {
+            try (NativeBlock block = new NativeBlock(4 + 4 * capacity)) {
                 block.putInt(0, 4 * capacity);
                 if (Libc.getsockopt(fd.number(), SOL_SOCKET, SO_PEERGROUPS, block.address() + 4, block.address()) == 0) {
                     int[] groups = new int[block.getInt(0) / 4];
@@ -365,7 +359,7 @@ public final class Sockets {
      */
     public static boolean send(Fd fd, byte[] message, Fd... descriptors) {
         int control = descriptors.length == 0 ? 0 : CMSG_DATA + align(4 * descriptors.length);
-        try (Scratch block = new Scratch(CONTROL + control + message.length)) {
+        try (NativeBlock block = new NativeBlock(CONTROL + control + message.length)) {
             int data = CONTROL + control;
             describe(block, data, message.length, control);
             block.putBytes(data, message, message.length);
@@ -392,18 +386,18 @@ public final class Sockets {
 
     /** Whether the other end has not read everything that was sent. */
     public static boolean unread(Fd fd) {
-        try (Scratch block = new Scratch(4)) {
+        try (NativeBlock block = new NativeBlock(4)) {
             return Libc.ioctl(fd.number(), SIOCOUTQ, block.address()) == 0 && block.getInt(0) > 0;
         }
     }
 
-    /** Tells the other end that this is the end. It can still read what was sent before, and can send nothing more. */
+    /** Ends the connection for the other end, which can still read what was sent before, and can send nothing more. */
     public static void shutdown(Fd fd) {
         Libc.shutdown(fd.number(), SHUT_RDWR); // fails if the other end is gone already
     }
 
     /**
-     * Ends a connection: the other end is told at once, and the socket is closed, by {@link Closer} if there are, or may be,
+     * Ends a connection: the other end sees it at once, and the socket is closed, by {@link Closer} if there are, or may be,
      * messages with descriptors in it. Idempotent.
      *
      * @param uid  the user at the other end
@@ -444,14 +438,14 @@ public final class Sockets {
     /** Stops listening, and ends the connections that wait to be accepted. */
     public static void endListener(Fd listener) {
         if (!abilities().refuses()) {
-            shutdown(listener); // nobody can connect any more
+            shutdown(listener); // no connects from now on
             try {
                 Fd waiting;
                 while ((waiting = accept(listener)) != null) {
                     end(waiting, uidOrOwn(waiting));
                 }
             } catch (OsError e) { // EMFILE, most likely
-                Closer.close(Identity.uid(), listener);
+                Closer.close(Credentials.uid(), listener);
                 return;
             }
         }
@@ -462,7 +456,7 @@ public final class Sockets {
         try {
             return peer(fd).uid();
         } catch (OsError e) {
-            return Identity.uid();
+            return Credentials.uid();
         }
     }
 
@@ -471,7 +465,7 @@ public final class Sockets {
         if (!abilities().peeks()) {
             return false;
         }
-        try (Scratch block = new Scratch(CONTROL + 1)) {
+        try (NativeBlock block = new NativeBlock(CONTROL + 1)) {
             for (int i = 0; i < MAX_UNREAD; i++) {
                 long length = look(fd, block);
                 if (length == -1) {
@@ -498,13 +492,13 @@ public final class Sockets {
         }
     }
 
-    private static long look(Fd fd, Scratch block) {
+    private static long look(Fd fd, NativeBlock block) {
         describe(block, CONTROL, 1, 0);
         block.putInt(MSG_FLAGS, 0);
         return Libc.recvmsg(fd.number(), block.address(), MSG_DONTWAIT | MSG_PEEK);
     }
 
-    /** One received message. Whoever receives it owns the descriptors. */
+    /** One received message. It owns the descriptors. */
     public static final class Message implements AutoCloseable {
         private final byte[] data;
         private final List<Fd> descriptors;
@@ -540,7 +534,7 @@ public final class Sockets {
             return lost;
         }
 
-        /** Has the descriptors closed that nobody has taken out of {@link #descriptors()}. */
+        /** Closes the descriptors that were not removed from {@link #descriptors()}. */
         @Override
         public void close() {
             for (int i = 0; i < descriptors.size(); i++) { // an iterator would need memory
@@ -552,7 +546,7 @@ public final class Sockets {
 
     /**
      * The next message, or null if none is there yet. A connection that was reset counts as ended, once what was sent before has
-     * been read: the kernel tells of the reset first.
+     * been read: the kernel reports the reset first.
      */
     public static Message receive(Fd fd, int maxBytes, int maxDescriptors) {
         if (!abilities().peeks()) {
@@ -569,7 +563,7 @@ public final class Sockets {
 
     /** Takes a message that has no descriptor, or none that this process does not have already. */
     private static void take(Fd fd) {
-        try (Scratch block = new Scratch(CONTROL + 1)) {
+        try (NativeBlock block = new NativeBlock(CONTROL + 1)) {
             describe(block, CONTROL, 1, 0);
             int errno = Errno.EINTR;
             while (errno == Errno.EINTR || errno == Errno.ECONNRESET) {
@@ -580,7 +574,7 @@ public final class Sockets {
 
     private static Message read(Fd fd, int maxBytes, int maxDescriptors, int flags) {
         int control = maxDescriptors == 0 ? 0 : CMSG_DATA + align(4 * maxDescriptors);
-        try (Scratch block = new Scratch(CONTROL + control + maxBytes)) {
+        try (NativeBlock block = new NativeBlock(CONTROL + control + maxBytes)) {
             int data = CONTROL + control;
             describe(block, data, maxBytes, control);
             long received;
@@ -607,7 +601,7 @@ public final class Sockets {
         }
     }
 
-    private static List<Fd> descriptors(Scratch block, int controlBytes) {
+    private static List<Fd> descriptors(NativeBlock block, int controlBytes) {
         List<Fd> found = new ArrayList<>();
         int at = 0;
         while (at + CMSG_DATA <= controlBytes) {
@@ -625,7 +619,7 @@ public final class Sockets {
         return found;
     }
 
-    private static void describe(Scratch block, int data, int length, int control) {
+    private static void describe(NativeBlock block, int data, int length, int control) {
         block.putLong(MSG_IOV, block.address() + IOVEC);
         block.putLong(MSG_IOVLEN, 1);
         block.putLong(IOVEC, block.address() + data);

@@ -67,7 +67,7 @@ final class Space {
 
     /** How many mappings there are; -1 if that cannot be found out. */
     static long count() {
-        long lines = Proc.lines(MAPS);
+        long lines = Proc.countLines(MAPS);
         return lines == 0 ? -1 : lines;
     }
 
@@ -89,7 +89,7 @@ final class Space {
     }
 
     private static long taken() {
-        List<String> lines = Vm.procLines("/proc/self/statm");
+        List<String> lines = Proc.read("/proc/self/statm");
         long pages = lines.isEmpty() ? -1 : Proc.number(lines.get(0), -1);
         return pages == -1 ? -1 : Math.min(Long.MAX_VALUE / Vm.pageSize(), pages) * Vm.pageSize();
     }

@@ -27,12 +27,12 @@ public final class SystemMemory {
 
     /** Physical memory in bytes. */
     public static long total() {
-        return bytes("MemTotal:", Vm.procLines(MEMINFO));
+        return bytes("MemTotal:", Proc.read(MEMINFO));
     }
 
     /** What can be had without a process being killed for it: the machine's available memory or what the control groups leave. */
     public static long available() {
-        List<String> meminfo = Vm.procLines(MEMINFO);
+        List<String> meminfo = Proc.read(MEMINFO);
         long free = bytes("MemAvailable:", meminfo);
         long swap = bytes("SwapFree:", meminfo);
         long machine = free == UNKNOWN ? UNKNOWN : free + (swap == UNKNOWN ? 0 : swap);

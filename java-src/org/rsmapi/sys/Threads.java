@@ -35,6 +35,19 @@ public final class Threads {
         return Proc.numberIn("/proc/thread-self/schedstat", 0);
     }
 
+    /** A thread of the library's own, not started: it keeps neither the JVM alive nor an application's classes. */
+    public static Thread daemon(Runnable action, String name, long stackBytes) {
+        Thread thread = new Thread(null, action, name, stackBytes);
+        thread.setDaemon(true);
+        thread.setContextClassLoader(null);
+        return thread;
+    }
+
+    /** The same with a stack of the usual size. */
+    public static Thread daemon(Runnable action, String name) {
+        return daemon(action, name, 0);
+    }
+
     /**
      * Starts a thread.
      *

@@ -1,15 +1,10 @@
 package org.rsmapi.sys;
 
 import com.sun.jna.Native;
-import java.io.ByteArrayOutputStream;
-import java.io.FileInputStream;
-import java.io.IOException;
-import java.io.InputStream;
-import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 
-/** The process's address space: mapping, replacing and giving back ranges, and looking at what is there. */
+/** The process's address space: maps, replaces, unmaps and lists ranges. */
 public final class Vm {
     public static final int PROT_READ = 1;
     public static final int PROT_WRITE = 2;
@@ -24,9 +19,11 @@ public final class Vm {
     private static final int MADV_HUGEPAGE = 14;
     private static final int MADV_POPULATE_READ = 22;
     private static final int MADV_POPULATE_WRITE = 23;
+    private static final int MADV_DONTNEED_LOCKED = 24;
     private static final int MADV_COLLAPSE = 25;
+    /** Of mlock2(2): pages are locked when they are used. mlock(2) would copy every page of a private mapping. */
+    private static final int MLOCK_ONFAULT = 1;
     private static final int SC_PAGESIZE = 30;
-    private static final int PIECE = 1 << 16;
     private static final int COLLAPSE_ATTEMPTS = 20;
     /** Ranges are populated, and made huge, in steps of so many bytes: an interrupt ends one of them, and not the whole. */
     private static final long STEP = 16L << 20;
@@ -39,6 +36,8 @@ public final class Vm {
     static volatile boolean knowsNoReplace = true;
     /** Whether madvise(2) does what it reports to have done. */
     static volatile boolean advises = true;
+    /** Whether a private mapping of a file shows what is written to the file, until it is written to itself. */
+    static volatile boolean showsPrivately = true;
 
     private static final long PAGE = Libc.sysconf(SC_PAGESIZE);
 
@@ -65,7 +64,11 @@ public final class Vm {
      * @throws OsError EEXIST if anything is mapped there already
      */
     public static void mapSharedAt(long address, Fd fd, long length, int prot, long offset) {
-        long got = map(address, length, prot, MAP_SHARED | (knowsNoReplace ? MAP_FIXED_NOREPLACE : 0), fd.number(), offset);
+        mapAt(address, length, prot, MAP_SHARED, fd.number(), offset);
+    }
+
+    private static void mapAt(long address, long length, int prot, int flags, int fd, long offset) {
+        long got = map(address, length, prot, flags | (knowsNoReplace ? MAP_FIXED_NOREPLACE : 0), fd, offset);
         if (got != address) {
             // Kernels before 4.17 do not know NOREPLACE and take the address as a hint.
             unmap(got, length);
@@ -84,8 +87,33 @@ public final class Vm {
         replace(address, length, prot, MAP_SHARED | MAP_FIXED, fd.number(), offset);
     }
 
+    /**
+     * Puts a mapping in the place of writable memory, in one step, that is only to be read. It is a private one: a thread that writes
+     * nevertheless, because it does not know yet, does not fault and does not reach the file. Its page is then a copy, until
+     * {@link #dropCopies}.
+     *
+     * @throws OsError ENOSYS if such mappings do not show what is written to the file, on this platform
+     */
+    public static void replaceReadOnly(long address, Fd fd, long length, long offset) {
+        if (!showsPrivately) {
+            throw new OsError("mmap(MAP_PRIVATE)", Errno.ENOSYS);
+        }
+        Space.take(DIVIDED, 0, "mmap");
+        replace(address, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd.number(), offset);
+        dropCopies(address, length); // where all new memory is locked, the kernel has copied every page
+    }
+
+    /** Has a mapping of {@link #replaceReadOnly} show the file again where it has been written to. */
+    public static void dropCopies(long address, long length) {
+        if (Libc.madvise(address, length, MADV_DONTNEED_LOCKED) == -1 && Libc.madvise(address, length, MADV_DONTNEED) == -1) {
+            Libc.munlock(address, length); // before Linux 5.18
+            Libc.madvise(address, length, MADV_DONTNEED);
+            Libc.syscall(Libc.SYS_MLOCK2, address, length, MLOCK_ONFAULT, 0, 0, 0);
+        }
+    }
+
     /** Puts a private (copy on write) file mapping in the place of whatever is at the address, in one step. */
-    public static void replacePrivate(long address, Fd fd, long length) {
+    public static void copyOnWrite(long address, Fd fd, long length) {
         replace(address, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd.number(), 0);
     }
 
@@ -106,17 +134,41 @@ public final class Vm {
 
     /** New anonymous zero pages, readable and writable. */
     public static long mapAnonymous(long length) {
-        return map(0, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return mapAnonymous(length, 0);
+    }
+
+    /** The same, near a hint if that is not 0. */
+    public static long mapAnonymous(long length, long hint) {
+        return map(hint, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     }
 
     /**
-     * Puts anonymous zero pages in the place of whatever is at the address, in one step: whoever still uses the range reads
-     * zeros and writes to nobody, and no access to it can fault. The range stays taken until {@link #unmap}.
+     * The same at exactly this address.
+     *
+     * @throws OsError EEXIST if anything is mapped there already
+     */
+    public static void mapAnonymousAt(long address, long length) {
+        mapAt(address, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
+
+    /**
+     * Puts new zero pages in the place of whatever is at the address, in one step.
+     *
+     * @throws OsError if there is no memory for them; then what is there stays
+     */
+    public static void replaceAnonymous(long address, long length) {
+        Space.take(DIVIDED, 0, "mmap");
+        replace(address, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0);
+    }
+
+    /**
+     * Replaces what is at the address by anonymous zero pages, in one step: a thread that still uses the range reads
+     * zeros and changes no other memory, and no access to it can fault. The range stays taken until {@link #unmap}.
      *
      * <p>In a process that has as many mappings as the kernel allows this may fail; then the pages stay until unmap as well.
      * That is no reason for the caller, who is ending something, not to end it.
      */
-    public static void abandon(long address, long length) {
+    public static void replaceWithZeroPages(long address, long length) {
         try {
             replace(address, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         } catch (OsError e) {
@@ -125,22 +177,22 @@ public final class Vm {
     }
 
     /**
-     * Gives back the memory of pages that {@link #abandon} has put somewhere, and that have been written to since. They are zeros
-     * again. Shared pages keep their content. A failure does no harm.
+     * Frees pages of {@link #replaceWithZeroPages} that were written to since. They are zeros again. Shared pages keep
+     * their content. A failure does no harm.
      */
     public static void drop(long address, long length) {
         Libc.madvise(address, length, MADV_DONTNEED);
     }
 
-    /** Gives an address range back. Nobody may be able to reach it any more. */
+    /** Unmaps an address range, which nothing may be using. */
     public static void unmap(long address, long length) {
         Space.mayAdd(ONE_MORE); // where the kernel has merged it with its neighbours
         OwnRanges.remove(address, length); // before another thread can get the addresses
-        Fd.check(Calls.munmap(address, length), "munmap");
+        OsError.check(Calls.munmap(address, length), "munmap");
     }
 
     /**
-     * Whether a part of a range is memory that the library has mapped: of a segment, a mapping, or freed and about to be given back. Known
+     * Whether a part of a range is memory that the library has mapped: of a segment, a mapping, or freed and about to be unmapped. Known
      * only where the system property {@code rsmapi.foreign-memory} allows to export memory by any address.
      */
     public static boolean isOwn(long address, long length) {
@@ -158,10 +210,9 @@ public final class Vm {
     }
 
     /**
-     * Enters every page of a range into the page table, for reading.
+     * Enters every page of a range into the page table.
      *
-     * @return false if the kernel does not know how (before 5.14)
-     * @throws OsError ENOMEM if a part of the range is not mapped, EFAULT if a page cannot be had
+     * @return false if the system does not know how, as {@link #populateForWriting}; the caller then reads each page itself
      */
     public static boolean populateForReading(long address, long length) {
         return populate(address, length, MADV_POPULATE_READ, "madvise(MADV_POPULATE_READ)");
@@ -198,22 +249,35 @@ public final class Vm {
         if (Libc.mlock(address, length) == -1) {
             throw new OsError("mlock", Native.getLastError(), OsError.Want.LOCKED_MEMORY);
         }
-        long kilobytes = Proc.numberAfter("VmLck:", procLines("/proc/self/status"), 0);
+        checkLocked("mlock", length);
+    }
+
+    /** The same for a mapping of {@link #replaceReadOnly}, whose pages have been entered into the page table. */
+    public static void lockReadOnly(long address, long length) {
+        Space.mayAdd(DIVIDED);
+        if (Libc.syscall(Libc.SYS_MLOCK2, address, length, MLOCK_ONFAULT, 0, 0, 0) == -1) {
+            throw new OsError("mlock2", Native.getLastError(), OsError.Want.LOCKED_MEMORY);
+        }
+        checkLocked("mlock2", length);
+    }
+
+    private static void checkLocked(String call, long length) {
+        long kilobytes = Proc.numberAfter("VmLck:", Proc.read("/proc/self/status"), 0);
         if (kilobytes < length / 1024) { // an emulator can report success and lock nothing
-            throw new OsError("mlock", Errno.ENOSYS, OsError.Want.LOCKED_MEMORY);
+            throw new OsError(call, Errno.ENOSYS, OsError.Want.LOCKED_MEMORY);
         }
     }
 
     /** The size of a huge page in bytes, or 0 if this kernel has none that it makes by itself. */
     public static long hugePageSize() {
-        List<String> lines = procLines(HUGE_PAGE_SIZE);
+        List<String> lines = Proc.read(HUGE_PAGE_SIZE);
         return lines.isEmpty() ? 0 : Proc.number(lines.get(0), 0);
     }
 
     /**
      * Puts huge pages in the place of the small ones of a shared mapping. Both its ends are multiples of the size of a huge page.
      *
-     * @throws OsError EINVAL if the kernel cannot (before 6.1) or must not, ENOMEM, EBUSY or EAGAIN if there are none to be had now
+     * @throws OsError EINVAL if the kernel cannot (before 6.1) or must not, ENOMEM, EBUSY or EAGAIN if it has none now
      */
     public static void makeHuge(long address, long length) {
         if (!advises) {
@@ -238,6 +302,33 @@ public final class Vm {
             if (!again) {
                 throw new OsError("madvise(MADV_COLLAPSE)", errno, OsError.Want.HUGE_PAGES);
             }
+        }
+    }
+
+    /** Whether a file's pages in a range, which have been entered into the page table, are huge ones there. */
+    public static boolean isHuge(long address, long length) {
+        long kilobytes = 0;
+        boolean inside = false;
+        for (String line : Proc.read("/proc/self/smaps")) {
+            if (line.indexOf('-') > 0 && line.indexOf('-') < line.indexOf(' ')) {
+                Region region = new Region(line);
+                inside = region.start() < address + length && address < region.end();
+            } else if (inside && line.startsWith("ShmemPmdMapped:")) {
+                kilobytes += Proc.number(line.replaceAll("\\D", ""), 0);
+            }
+        }
+        return kilobytes >= length / 1024;
+    }
+
+    /** Maps a file shared, at an address that is a multiple of {@code alignment}, a power of two. */
+    public static long mapSharedAligned(Fd fd, long length, int prot, long offset, long alignment) {
+        long address = reserve(length, alignment);
+        try {
+            replaceShared(address, fd, length, prot, offset);
+            return address;
+        } catch (RuntimeException | Error e) {
+            unmap(address, length);
+            throw e;
         }
     }
 
@@ -326,7 +417,7 @@ public final class Vm {
     /** What is mapped between two addresses, in order; compared as unsigned numbers. */
     public static List<Region> regions(long start, long end) {
         List<Region> found = new ArrayList<>();
-        for (String line : procLines("/proc/self/maps")) {
+        for (String line : Proc.read("/proc/self/maps")) {
             if (Long.compareUnsigned(Region.start(line), end) < 0 && Long.compareUnsigned(Region.end(line), start) > 0) {
                 found.add(new Region(line));
             }
@@ -337,22 +428,5 @@ public final class Vm {
     /** Whether the process has more than half of the mappings that the kernel allows it. */
     public static boolean mappingsScarce() {
         return Space.count() > Space.allowed() / 2;
-    }
-
-    static List<String> procLines(String path) {
-        try (InputStream in = new FileInputStream(path)) {
-            // In large pieces: a file below /proc/sys gives everything with the first read and nothing after it, and others may
-            // change between two reads.
-            byte[] piece = new byte[PIECE];
-            ByteArrayOutputStream bytes = new ByteArrayOutputStream();
-            int n;
-            while ((n = in.read(piece)) > 0) {
-                bytes.write(piece, 0, n);
-            }
-            String text = bytes.toString(StandardCharsets.ISO_8859_1);
-            return text.isEmpty() ? List.of() : List.of(text.split("\n"));
-        } catch (IOException e) {
-            return List.of();
-        }
     }
 }

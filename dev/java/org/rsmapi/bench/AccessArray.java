@@ -1,85 +1,48 @@
 package org.rsmapi.bench;
 
-import org.openjdk.jmh.annotations.Benchmark;
-import org.openjdk.jmh.annotations.OperationsPerInvocation;
-import org.openjdk.jmh.annotations.Setup;
-
 /** A Java array of that type, on the heap. */
-public class AccessArray extends Access {
-    private long[] longArray;
-    private int[] intArray;
-    private byte[] byteArray;
+public class AccessArray extends AccessLoops {
+    private final long[] longArray = new long[COUNT];
+    private final int[] intArray = new int[COUNT];
+    private final byte[] byteArray = new byte[COUNT];
 
-    @Setup
-    public void make() {
-        longArray = new long[COUNT];
-        intArray = new int[COUNT];
-        byteArray = new byte[COUNT];
+    @Override
+    void open(Shared shared) {
+        // it does not use the shared memory
     }
 
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public long getLong() {
-        long[] memory = longArray;
-        int[] offsets = bytes;
-        long sum = 0;
-        for (int i = 0; i < offsets.length; i++) {
-            sum += memory[offsets[i]];
-        }
-        return sum;
+    @Override
+    long getLongAt(int at) {
+        return longArray[at];
     }
 
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public void putLong() {
-        long[] memory = longArray;
-        int[] offsets = bytes;
-        for (int i = 0; i < offsets.length; i++) {
-            memory[offsets[i]] = i;
-        }
+    @Override
+    void putLongAt(int at, long value) {
+        longArray[at] = value;
     }
 
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public long getInt() {
-        int[] memory = intArray;
-        int[] offsets = bytes;
-        long sum = 0;
-        for (int i = 0; i < offsets.length; i++) {
-            sum += memory[offsets[i]];
-        }
-        return sum;
+    @Override
+    int getIntAt(int at) {
+        return intArray[at];
     }
 
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public void putInt() {
-        int[] memory = intArray;
-        int[] offsets = bytes;
-        for (int i = 0; i < offsets.length; i++) {
-            memory[offsets[i]] = i;
-        }
+    @Override
+    void putIntAt(int at, int value) {
+        intArray[at] = value;
     }
 
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public long getByte() {
-        byte[] memory = byteArray;
-        int[] offsets = bytes;
-        long sum = 0;
-        for (int i = 0; i < offsets.length; i++) {
-            sum += memory[offsets[i]];
-        }
-        return sum;
+    @Override
+    byte getByteAt(int at) {
+        return byteArray[at];
     }
 
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public void putByte() {
-        byte[] memory = byteArray;
-        int[] offsets = bytes;
-        for (int i = 0; i < offsets.length; i++) {
-            memory[offsets[i]] = (byte) i;
-        }
+    @Override
+    void putByteAt(int at, byte value) {
+        byteArray[at] = value;
+    }
+
+    @Override
+    int[] places(int[] offsets) {
+        return bytes;
     }
 }

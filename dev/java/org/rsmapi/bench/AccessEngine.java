@@ -1,91 +1,46 @@
 package org.rsmapi.bench;
 
-import org.openjdk.jmh.annotations.Benchmark;
-import org.openjdk.jmh.annotations.OperationsPerInvocation;
-import org.openjdk.jmh.annotations.Setup;
-import org.openjdk.jmh.annotations.TearDown;
 import org.rsmapi.Mapping;
 import org.rsmapi.mem.Engine;
 
-/** The library's memory engine alone, at absolute addresses: nothing is checked. */
-public class AccessEngine extends Access {
-    private Shared shared;
+/** The library's memory engine alone, at absolute addresses, without any check. */
+public class AccessEngine extends AccessLoops {
     private Mapping mapping;
+    private long base;
 
-    @Setup
-    public void open() {
-        shared = new Shared(BYTES);
+    @Override
+    void open(Shared shared) {
         mapping = shared.mapped();
+        base = mapping.address();
     }
 
-    @TearDown
-    public void close() {
-        shared.close();
+    @Override
+    long getLongAt(int at) {
+        return Engine.ENGINE.getLong(base + at);
     }
 
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public long getLong() {
-        long base = mapping.address();
-        int[] offsets = longs;
-        long sum = 0;
-        for (int i = 0; i < offsets.length; i++) {
-            sum += Engine.ENGINE.getLong(base + offsets[i]);
-        }
-        return sum;
+    @Override
+    void putLongAt(int at, long value) {
+        Engine.ENGINE.putLong(base + at, value);
     }
 
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public void putLong() {
-        long base = mapping.address();
-        int[] offsets = longs;
-        for (int i = 0; i < offsets.length; i++) {
-            Engine.ENGINE.putLong(base + offsets[i], i);
-        }
+    @Override
+    int getIntAt(int at) {
+        return Engine.ENGINE.getInt(base + at);
     }
 
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public long getInt() {
-        long base = mapping.address();
-        int[] offsets = ints;
-        long sum = 0;
-        for (int i = 0; i < offsets.length; i++) {
-            sum += Engine.ENGINE.getInt(base + offsets[i]);
-        }
-        return sum;
+    @Override
+    void putIntAt(int at, int value) {
+        Engine.ENGINE.putInt(base + at, value);
     }
 
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public void putInt() {
-        long base = mapping.address();
-        int[] offsets = ints;
-        for (int i = 0; i < offsets.length; i++) {
-            Engine.ENGINE.putInt(base + offsets[i], i);
-        }
+    @Override
+    byte getByteAt(int at) {
+        return Engine.ENGINE.getByte(base + at);
     }
 
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public long getByte() {
-        long base = mapping.address();
-        int[] offsets = bytes;
-        long sum = 0;
-        for (int i = 0; i < offsets.length; i++) {
-            sum += Engine.ENGINE.getByte(base + offsets[i]);
-        }
-        return sum;
-    }
-
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public void putByte() {
-        long base = mapping.address();
-        int[] offsets = bytes;
-        for (int i = 0; i < offsets.length; i++) {
-            Engine.ENGINE.putByte(base + offsets[i], (byte) i);
-        }
+    @Override
+    void putByteAt(int at, byte value) {
+        Engine.ENGINE.putByte(base + at, value);
     }
 }

@@ -1,90 +1,43 @@
 package org.rsmapi.bench;
 
-import org.openjdk.jmh.annotations.Benchmark;
-import org.openjdk.jmh.annotations.OperationsPerInvocation;
-import org.openjdk.jmh.annotations.Setup;
-import org.openjdk.jmh.annotations.TearDown;
 import org.rsmapi.Mapping;
 
 /** The library, from Java. */
-public class AccessRsmapi extends Access {
-    private Shared shared;
-    private Mapping mapping;
+public class AccessRsmapi extends AccessLoops {
+    private Mapping memory;
 
-    @Setup
-    public void open() {
-        shared = new Shared(BYTES);
-        mapping = shared.mapped();
+    @Override
+    void open(Shared shared) {
+        memory = shared.mapped();
     }
 
-    @TearDown
-    public void close() {
-        shared.close();
+    @Override
+    long getLongAt(int at) {
+        return memory.getLong(at);
     }
 
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public long getLong() {
-        Mapping memory = mapping;
-        int[] offsets = longs;
-        long sum = 0;
-        for (int i = 0; i < offsets.length; i++) {
-            sum += memory.getLong(offsets[i]);
-        }
-        return sum;
+    @Override
+    void putLongAt(int at, long value) {
+        memory.putLong(at, value);
     }
 
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public void putLong() {
-        Mapping memory = mapping;
-        int[] offsets = longs;
-        for (int i = 0; i < offsets.length; i++) {
-            memory.putLong(offsets[i], i);
-        }
+    @Override
+    int getIntAt(int at) {
+        return memory.getInt(at);
     }
 
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public long getInt() {
-        Mapping memory = mapping;
-        int[] offsets = ints;
-        long sum = 0;
-        for (int i = 0; i < offsets.length; i++) {
-            sum += memory.getInt(offsets[i]);
-        }
-        return sum;
+    @Override
+    void putIntAt(int at, int value) {
+        memory.putInt(at, value);
     }
 
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public void putInt() {
-        Mapping memory = mapping;
-        int[] offsets = ints;
-        for (int i = 0; i < offsets.length; i++) {
-            memory.putInt(offsets[i], i);
-        }
+    @Override
+    byte getByteAt(int at) {
+        return memory.getByte(at);
     }
 
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public long getByte() {
-        Mapping memory = mapping;
-        int[] offsets = bytes;
-        long sum = 0;
-        for (int i = 0; i < offsets.length; i++) {
-            sum += memory.getByte(offsets[i]);
-        }
-        return sum;
-    }
-
-    @Benchmark
-    @OperationsPerInvocation(COUNT)
-    public void putByte() {
-        Mapping memory = mapping;
-        int[] offsets = bytes;
-        for (int i = 0; i < offsets.length; i++) {
-            memory.putByte(offsets[i], (byte) i);
-        }
+    @Override
+    void putByteAt(int at, byte value) {
+        memory.putByte(at, value);
     }
 }

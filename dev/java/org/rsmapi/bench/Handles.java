@@ -41,7 +41,7 @@ public class Handles {
     @Benchmark
     public void barrier() {
         barrier.open();
-        barrier.close();
+        barrier.closeBarrier();
     }
 
     /** Posts an event and takes it. */

@@ -2,43 +2,23 @@ package org.rsmapi.bench;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import org.openjdk.jmh.annotations.Benchmark;
-import org.openjdk.jmh.annotations.Setup;
-import org.openjdk.jmh.annotations.TearDown;
 
-/** A direct ByteBuffer, which has no call to fill it. */
-public class StreamBuffer extends Stream {
-    private Shared shared;
-    private ByteBuffer buffer;
+/** A direct ByteBuffer, which has no method to fill it. */
+public class StreamBuffer extends StreamLoops {
+    private ByteBuffer memory;
 
-    @Setup
-    public void open() {
-        shared = new Shared(size);
-        buffer = shared.buffer(size).order(ByteOrder.nativeOrder());
+    @Override
+    void open(Shared shared) {
+        memory = shared.buffer(size).order(ByteOrder.nativeOrder());
     }
 
-    @TearDown
-    public void close() {
-        shared.close();
+    @Override
+    long getLongAt(int at) {
+        return memory.getLong(at);
     }
 
-    @Benchmark
-    public long sum() {
-        ByteBuffer memory = buffer;
-        long sum = 0;
-        for (int at = 0; at < size; at += Long.BYTES) {
-            sum += memory.getLong(at);
-        }
-        return sum;
-    }
-
-    @Benchmark
-    public long column() {
-        ByteBuffer memory = buffer;
-        long sum = 0;
-        for (int at = FIELD; at < size; at += RECORD) {
-            sum += memory.getInt(at);
-        }
-        return sum;
+    @Override
+    int getIntAt(int at) {
+        return memory.getInt(at);
     }
 }

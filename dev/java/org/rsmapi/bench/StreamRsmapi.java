@@ -1,48 +1,29 @@
 package org.rsmapi.bench;
 
 import org.openjdk.jmh.annotations.Benchmark;
-import org.openjdk.jmh.annotations.Setup;
-import org.openjdk.jmh.annotations.TearDown;
 import org.rsmapi.Mapping;
 
 /** The library, from Java. */
-public class StreamRsmapi extends Stream {
-    private Shared shared;
-    private Mapping mapping;
+public class StreamRsmapi extends StreamLoops {
+    private Mapping memory;
 
-    @Setup
-    public void open() {
-        shared = new Shared(size);
-        mapping = shared.mapped();
+    @Override
+    void open(Shared shared) {
+        memory = shared.mapped();
     }
 
-    @TearDown
-    public void close() {
-        shared.close();
+    @Override
+    long getLongAt(int at) {
+        return memory.getLong(at);
     }
 
-    @Benchmark
-    public long sum() {
-        Mapping memory = mapping;
-        long sum = 0;
-        for (int at = 0; at < size; at += Long.BYTES) {
-            sum += memory.getLong(at);
-        }
-        return sum;
-    }
-
-    @Benchmark
-    public long column() {
-        Mapping memory = mapping;
-        long sum = 0;
-        for (int at = FIELD; at < size; at += RECORD) {
-            sum += memory.getInt(at);
-        }
-        return sum;
+    @Override
+    int getIntAt(int at) {
+        return memory.getInt(at);
     }
 
     @Benchmark
     public void fill() {
-        mapping.fill(0, size, (byte) 1);
+        memory.fill(0, size, (byte) 1);
     }
 }

@@ -6,50 +6,35 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.channels.FileChannel;
 import org.openjdk.jmh.annotations.Benchmark;
-import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.TearDown;
 
 /** A MemorySegment of a shared arena: like a mapping, it can be closed by any thread. */
-public class StreamForeign extends Stream {
-    private Shared shared;
-    private Arena arena;
-    private MemorySegment segment;
+public class StreamForeign extends StreamLoops {
+    private final Arena arena = Arena.ofShared();
+    private MemorySegment memory;
 
-    @Setup
-    public void open() throws IOException {
-        shared = new Shared(size);
-        arena = Arena.ofShared();
-        segment = shared.channel().map(FileChannel.MapMode.READ_WRITE, 0, size, arena).fill((byte) 0);
+    @Override
+    void open(Shared shared) throws IOException {
+        memory = shared.channel().map(FileChannel.MapMode.READ_WRITE, 0, size, arena).fill((byte) 0);
     }
 
     @TearDown
-    public void close() {
+    public void closeArena() {
         arena.close();
-        shared.close();
     }
 
-    @Benchmark
-    public long sum() {
-        MemorySegment memory = segment;
-        long sum = 0;
-        for (int at = 0; at < size; at += Long.BYTES) {
-            sum += memory.get(ValueLayout.JAVA_LONG_UNALIGNED, at);
-        }
-        return sum;
+    @Override
+    long getLongAt(int at) {
+        return memory.get(ValueLayout.JAVA_LONG_UNALIGNED, at);
     }
 
-    @Benchmark
-    public long column() {
-        MemorySegment memory = segment;
-        long sum = 0;
-        for (int at = FIELD; at < size; at += RECORD) {
-            sum += memory.get(ValueLayout.JAVA_INT_UNALIGNED, at);
-        }
-        return sum;
+    @Override
+    int getIntAt(int at) {
+        return memory.get(ValueLayout.JAVA_INT_UNALIGNED, at);
     }
 
     @Benchmark
     public void fill() {
-        segment.fill((byte) 1);
+        memory.fill((byte) 1);
     }
 }

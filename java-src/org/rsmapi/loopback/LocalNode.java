@@ -1,0 +1,10 @@
+package org.rsmapi.loopback;
+
+/**
+ * The node that this process plays on a controller.
+ *
+ * @param controller  the controller's canonical name
+ * @param node        0 to 63
+ * @param localOnly   whether segments can be reached from this node only
+ */
+record LocalNode(String controller, int node, boolean localOnly) {}

@@ -1,0 +1,49 @@
+package org.rsmapi.sim;
+
+import java.util.Locale;
+
+/**
+ * One fault of a plan: at a time, or with the n-th message of a kind, something goes wrong.
+ *
+ * @param kind     what goes wrong
+ * @param at       when, in nanoseconds since the world began; -1 for one that comes with a message
+ * @param message  the kind of message; null for one that comes at a time
+ * @param nth      with which of these messages, from 1 on
+ * @param from     CUT and MEND: from which node; KILL, STOP, CONTINUE, REVOKE: which node
+ * @param to       CUT and MEND: to which node
+ * @param segment  REVOKE: the id; -1 for the segment that the message is for
+ * @param nanos    DELAY: by how much
+ */
+public record Fault(Kind kind, long at, Message message, int nth, int from, int to, long segment, long nanos) {
+    /** What goes wrong. */
+    public enum Kind {
+        /** Nothing passes from one node to another any more; what is sent waits. */
+        CUT,
+        /** It passes again, and what has waited goes on. */
+        MEND,
+        /** A node ends at once. */
+        KILL,
+        /** A node does nothing any more. */
+        STOP,
+        /** It goes on. */
+        CONTINUE,
+        /** The exporter unpublishes the segment. */
+        REVOKE,
+        /** The message is lost. */
+        LOSE,
+        /** The message takes longer. */
+        DELAY,
+        /** The barrier fails, though all has arrived. */
+        FAIL
+    }
+
+    /** Kinds of messages. */
+    public enum Message {
+        CONNECT, ANSWER, PUT, GET, DATA, ATOMIC, RESULT, BARRIER, DONE, POST, REVOKED, DISCONNECT;
+
+        /** As in data, such as {@code put}. */
+        public String text() {
+            return name().toLowerCase(Locale.ROOT);
+        }
+    }
+}

@@ -1,0 +1,581 @@
+package org.rsmapi.sim;
+
+import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Queue;
+import java.util.SplittableRandom;
+import java.util.TreeMap;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.BooleanSupplier;
+import org.rsmapi.Capabilities;
+import org.rsmapi.RsmError;
+import org.rsmapi.RsmException;
+import org.rsmapi.spi.Nodes;
+import org.rsmapi.spi.Signals.Outcome;
+
+/**
+ * A simulated interconnect: nodes 0 to 63 within this process, and what goes wrong between them. An application opens its controllers by
+ * the world's name, such as {@code sim0}, each as the node that it wants to be.
+ *
+ * <p>A world has its own time, in nanoseconds since it began. Messages take the time that {@link Options} say; nothing else takes any. A
+ * call that waits, for an answer or for an event, moves the time to where it has what it waits for, or to its timeout. So a wait of
+ * five seconds takes none. With {@link Options#manual()} it waits until somebody else moves the time.
+ *
+ * <p>One seed and one order of calls give one history. Threads that call at the same time bring their own order.
+ */
+@SuppressWarnings("try") // a turn is only to be held
+public final class World implements AutoCloseable {
+    /** How many worlds there can be. */
+    public static final int COUNT = 32;
+
+    /** Fifty years, in nanoseconds: the sum of a few such times fits a long. */
+    private static final long LONGEST = TimeUnit.DAYS.toNanos(50 * 365);
+
+    private static final Map<Integer, World> OPEN = new TreeMap<>();
+
+    private final Options options;
+    private final ReentrantLock lock = new ReentrantLock();
+    private final Condition changed = lock.newCondition();
+    private final Agenda agenda = new Agenda();
+    private final SplittableRandom random;
+    private final List<Map<String, Object>> history = new ArrayList<>();
+    private final Map<Fault.Message, Integer> counts = new HashMap<>();
+    /** To be run without the lock. */
+    private final Queue<Runnable> callbacks = new ArrayDeque<>();
+    private final Node[] nodes = new Node[Nodes.COUNT];
+    private final Map<Long, SimExport> published = new TreeMap<>();
+    private final List<SimConnection> connections = new ArrayList<>();
+    private int nextId = 0x8000_0000;
+    private volatile boolean ended;
+
+    /**
+     * What a world is like.
+     *
+     * @param unit     the number in its name, 0 to 31
+     * @param seed     of its chance
+     * @param memory   how memory relates
+     * @param least    what a message takes at least, in nanoseconds
+     * @param most     what a message takes at most, in nanoseconds
+     * @param timeout  how long an answer is waited for, and after which time without a way a connection is aborted, in nanoseconds
+     * @param overtake whether writes of one connection may overtake each other between two points of order
+     * @param manual   whether only {@link World#step}, {@link World#run} and {@link World#advance} move the time
+     * @param faults   what goes wrong
+     */
+    public record Options(int unit, long seed, Capabilities.Memory memory, long least, long most, long timeout, boolean overtake,
+            boolean manual, List<Fault> faults) {
+        /** Checks them. */
+        public Options {
+            faults = List.copyOf(faults);
+            if (unit < 0 || unit >= COUNT || least < 0 || most < least || most > LONGEST || timeout <= 0 || timeout > LONGEST
+                    || memory == null) {
+                throw RsmException.of(RsmError.BAD_ARGS_ERRORS, "world").with("unit", unit).with("least", least).with("most", most)
+                    .with("timeout", timeout).hint("units are 0 to 31, and times are not negative, and at most fifty years");
+            }
+            for (Fault fault : faults) {
+                if (!Nodes.exists(fault.from()) || !Nodes.exists(fault.to()) || fault.at() > LONGEST || fault.nanos() > LONGEST || fault.nanos() < 0) {
+                    throw RsmException.of(RsmError.BAD_ARGS_ERRORS, "world").with("fault", fault.kind()).with("node", fault.from())
+                        .with("to", fault.to()).hint(Nodes.RANGE + ", and times at most fifty years");
+                }
+            }
+        }
+    }
+
+    /** One node: whether it runs, and what it has not looked at yet. */
+    private static final class Node {
+        private boolean stopped;
+        private volatile boolean killed;
+        /** Since when it does not run; -1 if it does. */
+        private long idleSince = -1;
+        private final Queue<Runnable> inbox = new ArrayDeque<>();
+        private final Map<Integer, Link> links = new HashMap<>();
+
+        Link to(int node) {
+            return links.computeIfAbsent(node, key -> new Link());
+        }
+    }
+
+    /** The way from one node to another one. */
+    private static final class Link {
+        /** Since when nothing passes; -1 if it does. */
+        private long cutSince = -1;
+        private final Queue<Runnable> held = new ArrayDeque<>();
+    }
+
+    private World(Options options) {
+        this.options = options;
+        this.random = new SplittableRandom(options.seed());
+        for (int i = 0; i < nodes.length; i++) {
+            nodes[i] = new Node();
+        }
+        for (Fault fault : options.faults()) {
+            if (fault.at() >= 0) {
+                agenda.at(fault.at(), () -> happen(fault, null));
+            }
+        }
+    }
+
+    /**
+     * Begins a world.
+     *
+     * @throws RsmException BAD_ARGS_ERRORS (there is one of this unit already)
+     */
+    public static World open(Options options) {
+        synchronized (OPEN) {
+            if (OPEN.containsKey(options.unit())) {
+                throw RsmException.of(RsmError.BAD_ARGS_ERRORS, "world").with("unit", options.unit())
+                    .hint("a world of this unit is open: close it, or take another unit");
+            }
+            World world = new World(options);
+            OPEN.put(options.unit(), world);
+            return world;
+        }
+    }
+
+    /** The open world of a unit, or null. */
+    static World of(int unit) {
+        synchronized (OPEN) {
+            return OPEN.get(unit);
+        }
+    }
+
+    static Collection<World> all() {
+        synchronized (OPEN) {
+            return List.copyOf(OPEN.values());
+        }
+    }
+
+    /** The name by which its controllers are opened, such as {@code sim0}. */
+    public String controller() {
+        return SimProvider.TYPE + options.unit();
+    }
+
+    Options options() {
+        return options;
+    }
+
+    // ---- turns: everything in a world is done by one thread at a time ----
+
+    /** Lets this thread be the only one in the world until it is closed. */
+    final class Turn implements AutoCloseable {
+        private Turn() {
+            lock.lock();
+        }
+
+        @Override
+        public void close() {
+            changed.signalAll();
+            lock.unlock();
+            runCallbacks();
+        }
+    }
+
+    Turn turn() {
+        return new Turn();
+    }
+
+    /** Has something run when the turn is over: what takes locks of the model. */
+    void afterwards(Runnable callback) {
+        callbacks.add(callback);
+    }
+
+    private void runCallbacks() {
+        while (!lock.isHeldByCurrentThread()) {
+            Runnable next;
+            lock.lock();
+            try {
+                next = callbacks.poll();
+            } finally {
+                lock.unlock();
+            }
+            if (next == null) {
+                return;
+            }
+            next.run();
+        }
+    }
+
+    /**
+     * In a turn: lets the world go on until something is so, or until a deadline in its time.
+     *
+     * @return READY if it is so
+     */
+    Outcome await(BooleanSupplier condition, long deadline) {
+        while (!condition.getAsBoolean() && !ended) {
+            if (agenda.now() - deadline >= 0) {
+                return Outcome.TIMEOUT;
+            }
+            boolean forever = deadline - agenda.now() > TimeUnit.DAYS.toNanos(10_000);
+            if (Thread.currentThread().isInterrupted()) {
+                return Outcome.INTERRUPTED;
+            }
+            if (!options.manual() && agenda.next() <= deadline) {
+                agenda.step();
+            } else if (!options.manual() && !forever) {
+                agenda.moveTo(deadline);
+                continue;
+            } else {
+                try {
+                    changed.signalAll();
+                    changed.await();
+                } catch (InterruptedException e) {
+                    Thread.currentThread().interrupt();
+                    return Outcome.INTERRUPTED;
+                }
+            }
+            letCallbacksRun();
+        }
+        return Outcome.READY;
+    }
+
+    private void letCallbacksRun() {
+        if (!callbacks.isEmpty() && lock.getHoldCount() == 1) {
+            lock.unlock();
+            try {
+                runCallbacks();
+            } finally {
+                lock.lock();
+            }
+        }
+    }
+
+    // ---- time ----
+
+    /** The time, in nanoseconds since the world began. */
+    public long now() {
+        try (Turn turn = turn()) {
+            return agenda.now();
+        }
+    }
+
+    /** Has the next thing happen, and moves the time there. Returns whether there was one. */
+    public boolean step() {
+        try (Turn turn = turn()) {
+            if (ended || agenda.next() == Long.MAX_VALUE) {
+                return false;
+            }
+            agenda.step();
+            return true;
+        }
+    }
+
+    /** Has everything happen that is under way, until nothing is. Returns how many things there were. */
+    public int run() {
+        int steps = 0;
+        while (step()) {
+            steps++;
+        }
+        return steps;
+    }
+
+    /** Moves the time, and has everything happen that does until then. */
+    public void advance(Duration time) {
+        long until = now() + Math.max(time.toNanos(), 0);
+        while (true) {
+            try (Turn turn = turn()) {
+                if (ended || agenda.next() > until) {
+                    agenda.moveTo(until);
+                    return;
+                }
+                agenda.step();
+            }
+        }
+    }
+
+    // ---- what goes wrong ----
+
+    /** Lets nothing pass from a node to another one any more. What is sent waits. */
+    public void cut(int from, int to) {
+        happen(Fault.Kind.CUT, from, to);
+    }
+
+    /** Lets it pass again, with what has waited. */
+    public void mend(int from, int to) {
+        happen(Fault.Kind.MEND, from, to);
+    }
+
+    /** Ends a node at once: its segments, its connections, its controllers. */
+    public void kill(int node) {
+        happen(Fault.Kind.KILL, node, 0);
+    }
+
+    /** Lets a node do nothing any more. */
+    public void stop(int node) {
+        happen(Fault.Kind.STOP, node, 0);
+    }
+
+    /** Lets it go on. */
+    public void resume(int node) {
+        happen(Fault.Kind.CONTINUE, node, 0);
+    }
+
+    private void happen(Fault.Kind kind, int from, int to) {
+        if (!Nodes.exists(from) || !Nodes.exists(to)) {
+            throw RsmException.of(RsmError.BAD_ARGS_ERRORS, "world").with("node", from).with("to", to).hint(Nodes.RANGE);
+        }
+        try (Turn turn = turn()) {
+            happen(new Fault(kind, 0, null, 0, from, to, -1, 0), null);
+        }
+    }
+
+    /** In a turn. {@code met} is the segment for which a message is, or null. */
+    private void happen(Fault fault, SimExport met) {
+        if (ended) {
+            return;
+        }
+        Node node = nodes[fault.from()];
+        switch (fault.kind()) {
+            case CUT:
+                note("cut", "from", fault.from(), "to", fault.to());
+                node.to(fault.to()).cutSince = since(node.to(fault.to()).cutSince);
+                break;
+            case MEND:
+                note("mend", "from", fault.from(), "to", fault.to());
+                node.to(fault.to()).cutSince = -1;
+                release(node.to(fault.to()).held);
+                break;
+            case STOP:
+                note("stop", "node", fault.from());
+                node.stopped = true;
+                node.idleSince = since(node.idleSince);
+                break;
+            case CONTINUE:
+                note("continue", "node", fault.from());
+                node.stopped = false;
+                node.idleSince = node.killed ? node.idleSince : -1;
+                release(node.inbox);
+                break;
+            case KILL:
+                note("kill", "node", fault.from());
+                kill(node, fault.from());
+                break;
+            case REVOKE:
+                SimExport revoked = fault.segment() < 0 ? met : published.get(place(fault.from(), (int) fault.segment()));
+                if (revoked != null) {
+                    note("revoke", "node", revoked.node(), "segment-id", revoked.segmentId());
+                    revoked.revoke("unpublished");
+                }
+                break;
+            default:
+                break;
+        }
+        watchPaths();
+    }
+
+    private void release(Queue<Runnable> waiting) {
+        while (!waiting.isEmpty()) {
+            agenda.at(agenda.now(), waiting.poll());
+        }
+    }
+
+    private long since(long before) {
+        return before < 0 ? agenda.now() : before;
+    }
+
+    private void kill(Node node, int number) {
+        node.killed = true;
+        node.idleSince = since(node.idleSince);
+        node.inbox.clear();
+        for (SimExport export : List.copyOf(published.values())) {
+            if (export.node() == number) {
+                published.remove(place(number, (int) export.segmentId()));
+                export.die();
+            }
+        }
+        for (SimConnection connection : List.copyOf(connections)) {
+            if (connection.importer() == number) {
+                connection.abort("exporter-gone");
+            }
+        }
+    }
+
+    boolean isUp(int node) {
+        return !nodes[node].killed;
+    }
+
+    // ---- ways ----
+
+    /** Since when there is no way between two nodes; -1 if there is one. */
+    private long downSince(int a, int b) {
+        long[] obstacles = {nodes[a].idleSince, nodes[b].idleSince, nodes[a].to(b).cutSince, nodes[b].to(a).cutSince};
+        long since = -1;
+        for (long each : obstacles) {
+            since = each >= 0 && (since < 0 || each < since) ? each : since;
+        }
+        return since;
+    }
+
+    /** Whether it has been noticed that there is no way between two nodes. */
+    boolean isKnownToBeDown(int a, int b) {
+        long since = downSince(a, b);
+        return since >= 0 && agenda.now() - since >= options.timeout();
+    }
+
+    boolean isDown(int a, int b) {
+        return downSince(a, b) >= 0;
+    }
+
+    /** When something has changed: connections whose way is gone for too long will be aborted. */
+    private void watchPaths() {
+        for (SimConnection connection : connections) {
+            watchPath(connection);
+        }
+    }
+
+    void watchPath(SimConnection connection) {
+        long since = downSince(connection.importer(), connection.exporter());
+        if (since >= 0) {
+            agenda.at(since + options.timeout(), () -> {
+                if (connections.contains(connection) && isKnownToBeDown(connection.importer(), connection.exporter())) {
+                    connection.lostWay(nodes[connection.exporter()].killed ? "exporter-gone" : "unreachable");
+                }
+            });
+        }
+    }
+
+    // ---- messages ----
+
+    /** What becomes of a message. */
+    record Sent(long arrives, boolean fails) {}
+
+    /**
+     * Sends a message.
+     *
+     * @param notBefore  when it arrives at the earliest
+     * @param segment    what it is for; may be null
+     * @param action     done where it arrives
+     */
+    Sent send(Fault.Message kind, int from, int to, long notBefore, SimExport segment, Runnable action, Object... facts) {
+        int nth = counts.merge(kind, 1, Integer::sum);
+        long at = Math.max(agenda.now() + latency(), notBefore);
+        boolean lost = false;
+        boolean fails = false;
+        SimExport toRevoke = null;
+        for (Fault fault : options.faults()) {
+            if (fault.message() == kind && fault.nth() == nth) {
+                lost |= fault.kind() == Fault.Kind.LOSE;
+                fails |= fault.kind() == Fault.Kind.FAIL;
+                at += fault.kind() == Fault.Kind.DELAY ? fault.nanos() : 0;
+                toRevoke = fault.kind() == Fault.Kind.REVOKE ? segment : toRevoke;
+            }
+        }
+        Map<String, Object> entry = note(kind.text(), "nth", nth, "from", from, "to", to);
+        for (int i = 0; i + 1 < facts.length; i += 2) {
+            entry.put((String) facts[i], facts[i + 1]);
+        }
+        if (lost) {
+            entry.put("lost", true);
+            return new Sent(at, fails);
+        }
+        entry.put("arrives", at);
+        SimExport revoked = toRevoke;
+        agenda.at(at, () -> arrive(from, to, () -> {
+            if (revoked != null) {
+                happen(new Fault(Fault.Kind.REVOKE, 0, null, 0, revoked.node(), 0, -1, 0), revoked);
+            }
+            action.run();
+        }));
+        return new Sent(at, fails);
+    }
+
+    private void arrive(int from, int to, Runnable action) {
+        Link link = nodes[from].to(to);
+        if (link.cutSince >= 0) {
+            link.held.add(() -> arrive(from, to, action));
+        } else if (nodes[to].stopped) {
+            nodes[to].inbox.add(() -> arrive(from, to, action));
+        } else if (!nodes[to].killed) {
+            action.run();
+        }
+    }
+
+    private long latency() {
+        return options.least() == options.most() ? options.least() : random.nextLong(options.least(), options.most() + 1);
+    }
+
+    // ---- segments and connections ----
+
+    static long place(int node, int segmentId) {
+        return (long) node << 32 | Integer.toUnsignedLong(segmentId);
+    }
+
+    SimExport published(int node, int segmentId) {
+        return published.get(place(node, segmentId));
+    }
+
+    Map<Long, SimExport> published() {
+        return published;
+    }
+
+    /** An id that is free on the node. */
+    int freeId(int node) {
+        while (published(node, nextId) != null) {
+            nextId++;
+        }
+        return nextId++;
+    }
+
+    List<SimConnection> connections() {
+        return connections;
+    }
+
+    // ---- history ----
+
+    /** Adds an entry, and returns it for more facts. */
+    Map<String, Object> note(String event, Object... facts) {
+        Map<String, Object> entry = new LinkedHashMap<>();
+        entry.put("time", agenda.now());
+        entry.put("event", event);
+        for (int i = 0; i + 1 < facts.length; i += 2) {
+            entry.put((String) facts[i], facts[i + 1]);
+        }
+        history.add(entry);
+        return entry;
+    }
+
+    /** What has happened: maps of {@code time} (in nanoseconds), {@code event}, and what belongs to that. */
+    public List<Map<String, Object>> history() {
+        try (Turn turn = turn()) {
+            List<Map<String, Object>> copy = new ArrayList<>(history.size());
+            for (Map<String, Object> entry : history) {
+                copy.add(Collections.unmodifiableMap(new LinkedHashMap<>(entry)));
+            }
+            return copy;
+        }
+    }
+
+    // ---- the end ----
+
+    boolean hasEnded() {
+        return ended;
+    }
+
+    /** Ends the world: its connections are aborted, its segments are not published any more, its controllers are not there. */
+    @Override
+    public void close() {
+        synchronized (OPEN) {
+            OPEN.remove(options.unit(), this);
+        }
+        try (Turn turn = turn()) {
+            if (!ended) {
+                for (SimConnection connection : List.copyOf(connections)) {
+                    connection.abort("exporter-gone");
+                }
+                for (SimExport export : List.copyOf(published.values())) {
+                    export.die();
+                }
+                published.clear();
+                ended = true;
+                agenda.clear();
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+(ns rsmapi.sim-test
+  "The simulated interconnect: its time, its faults, and that one seed gives one history."
+  (:require [clojure.test :refer [deftest is testing]]
+            [rsmapi.core :as rsm]
+            [rsmapi.error :as error]
+            [rsmapi.sim :as sim]
+            [rsmapi.test.outcome :refer [failure]]))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private page (long (rsm/page-size)))
+(def ^:private id 0x600001)
+
+(defmacro ^:private with-nodes
+  "Binds ex to a segment of node 1, and im to an import segment of it at node 2."
+  [[w ex im opts] & body]
+  `(sim/with-world [~w ~opts]
+     (rsm/with-controller [one# (sim/name ~w) {:node 1}]
+       (rsm/with-controller [two# (sim/name ~w) {:node 2}]
+         (rsm/with-exported-segment [~ex one# {:size page :segment-id id :acl [{:node 2 :perm 0600}]}]
+           (rsm/with-imported-segment [~im two# {:node 1 :segment-id id}]
+             ~@body))))))
+
+(defn- bytes-of [ex n] (vec (rsm/get-bytes ex 0 n)))
+
+(deftest worlds
+  (is (= :rsm/ctlr-not-present (failure (rsm/get-controller "sim0"))))
+  (sim/with-world [w :unit 3]
+    (is (= "sim3" (sim/name w)))
+    (is (= :rsm/bad-args-errors (failure (sim/world :unit 3))))
+    (let [c (rsm/get-controller "sim3" {:node 5})
+          again (rsm/get-controller "SIM3" {:node 5})]
+      (is (identical? c again))
+      (is (= :mirrored (:memory (rsm/capabilities c))))
+      (is (= [15 12] ((juxt :attr-direct-access-sizes :attr-atomic-sizes) (rsm/controller-attr c))))
+      (rsm/with-controller [other "sim3" {:node 6}]
+        (is (some #(= {:name "sim3" :hw-addr 5 :peers [{:node 6 :controller "sim3" :hw-addr 6 :state :active}]} %)
+                  (:controllers (rsm/topology))))
+        other)
+      (sim/close! w)
+      (is (= :rsm/ctlr-not-present (failure (rsm/create! c :size page))))
+      (sim/with-world [_ :unit 3]
+        (is (not (identical? c (rsm/get-controller "sim3" {:node 5})))))))
+  (doseq [bad [{:unit 32} {:unit -1} {:latency -1} {:latency [2 1]} {:latency "x"} {:timeout 0} {:memory :lent}
+               {:nonsense 1} {:faults 1} {:faults [1]} {:faults [{:fault :cut}]} {:faults [{:fault :no :at 1}]}
+               {:faults [{:message :no :fault :lose}]} {:manual 1}
+               {:unit 4294967296} {:timeout Long/MAX_VALUE} {:latency Long/MAX_VALUE} {:faults [nil]}
+               {:faults [{:fault :kill :at 1 :node 64}]} {:faults [{:fault :cut :at 1 :from 0 :to -1}]}
+               {:faults [{:fault :lose :message :put :nth 4294967297}]} {:faults [{:fault :delay :message :put :by Long/MIN_VALUE}]}]]
+    (is (= :rsm/bad-args-errors (failure (sim/close! (sim/world bad)))) (pr-str bad)))
+  (sim/with-world [w]
+    (doseq [f [#(sim/kill! w 4294967296) #(sim/cut! w 64 0) #(sim/cut! w 0 "x") #(sim/cut! w 0 1 :sideways) #(sim/kill! w -1) #(sim/stop! nil 1)
+               #(sim/advance! w :soon) #(sim/history 7)]]
+      (is (= :rsm/bad-args-errors (failure (f)))))))
+
+(deftest time-takes-no-time
+  (with-nodes [w ex im {}]
+    (let [began (System/nanoTime)]
+      (is (= :rsm/timeout (failure (rsm/signal-wait! ex {:timeout-ms 3600000}))))
+      (is (= :rsm/timeout (failure (rsm/signal-wait-pollfd! [(rsm/get-pollfd! im)] {:timeout-ms 3600000}))))
+      (rsm/release-pollfd! im)
+      (is (> 60e9 (- (System/nanoTime) began)))
+      (is (<= 7200e9 (sim/now w) 7201e9)))
+    (testing "an event ends the wait before its time"
+      (let [before (sim/now w)]
+        (rsm/signal-post! im)
+        (rsm/signal-wait! ex {:timeout-ms 3600000})
+        (is (< (- (sim/now w) before) 1e6))))
+    (testing "step by step"
+      (rsm/set-barrier-mode! im :explicit)
+      (rsm/put! im 0 (byte-array [1]))
+      (is (= [0] (bytes-of ex 1)))
+      (is (true? (sim/step! w)))
+      (is (= [1] (bytes-of ex 1)))
+      (is (false? (sim/step! w)))
+      (is (= 0 (sim/run! w)))
+      (let [now (sim/now w)]
+        (sim/advance! w 5)
+        (is (= (+ 5 now) (sim/now w)))))))
+
+(deftest one-seed-one-history
+  (let [play (fn [seed]
+               (with-nodes [w ex im {:seed seed :faults [{:message :put :nth 2 :fault :delay :by 7}]}]
+                 (dotimes [i 5]
+                   (rsm/put-signal! im (* 8 i) (byte-array [i])))
+                 (rsm/with-mapped-segment [m im]
+                   (rsm/with-barrier [b im]
+                     (rsm/fill! m 100 50 1)
+                     (rsm/order-barrier! b)))
+                 (rsm/get-and-add-int! im 0 1)
+                 (sim/run! w)
+                 [(sim/history w) (bytes-of ex 200)]))]
+    (is (= (play 5) (play 5)))
+    (is (= (read-string (pr-str (play 5))) (play 5)) "it prints and reads back")
+    (is (not= (first (play 5)) (first (play 6))))
+    (is (= (second (play 5)) (second (play 6))))))
+
+(deftest writes-overtake-each-other-between-points-of-order
+  (let [last-written (fn [seed ordered?]
+                       (with-nodes [w ex im {:seed seed :latency [1000 100000]}]
+                         (rsm/set-barrier-mode! im :explicit)
+                         (let [b (rsm/init-barrier! im)]
+                           (rsm/open-barrier! b)
+                           (rsm/put! im 0 (byte-array [1]))
+                           (when ordered? (rsm/order-barrier! b))
+                           (rsm/put! im 0 (byte-array [2]))
+                           (rsm/close-barrier! b)
+                           (first (bytes-of ex 1)))))]
+    (is (= #{2} (set (map #(last-written % true) (range 40)))))
+    (is (= #{1 2} (set (map #(last-written % false) (range 40)))))))
+
+(deftest lost-messages
+  (doseq [[message there] {:barrier 1 :done 1 :put 0}]
+    (testing message
+      (with-nodes [w ex im {:faults [{:message message :fault :lose}]}]
+        (let [before (sim/now w)]
+          (is (= :rsm/barrier-failure (failure (rsm/put! im 0 (byte-array [1])))))
+          (is (= there (first (bytes-of ex 1))) "what was not confirmed may be there")
+          (is (<= (- (sim/now w) before) 1100000000) "nobody waits beyond the timeout"))
+        (rsm/put! im 0 (byte-array [2]))
+        (is (= [2] (bytes-of ex 1)) "the connection goes on"))))
+  (with-nodes [_ ex im {:faults [{:message :barrier :fault :fail}]}]
+    (is (= :rsm/barrier-failure (failure (rsm/put! im 0 (byte-array [1])))))
+    (is (= [1] (bytes-of ex 1))))
+  (with-nodes [_ ex im {:faults [{:message :result :fault :lose}]}]
+    (is (= :rsm/barrier-failure (failure (rsm/get-and-add-long! im 0 1))))
+    (is (= 1 (rsm/get-long ex 0)) "it was done, but nobody knows"))
+  (with-nodes [_ _ im {:faults [{:message :data :nth 1 :fault :lose}]}]
+    (is (= :rsm/map-failed (failure (rsm/map! im))))
+    (is (= 0 (rsm/get-byte (rsm/map! im) 0))))
+  (sim/with-world [w :faults [{:message :answer :fault :lose}]]
+    (rsm/with-controller [c (sim/name w) {:node 1}]
+      (rsm/with-exported-segment [ex c {:size page :segment-id id}]
+        (is (= :rsm/timeout (failure (rsm/connect! c {:segment-id id :timeout-ms 5000}))))
+        (is (<= 5e9 (sim/now w) 5.001e9))
+        (is (= 0 (rsm/importers ex)))))))
+
+(deftest a-mirror-sends-again-what-may-be-lost
+  (with-nodes [_ ex im {:faults [{:message :put :nth 1 :fault :lose}]}]
+    (let [m (rsm/map! im)
+          b (rsm/init-barrier! im)]
+      (rsm/open-barrier! b)
+      (rsm/put-long! m 0 7)
+      (is (= :rsm/barrier-failure (failure (rsm/close-barrier! b))))
+      (is (= 0 (rsm/get-long ex 0)))
+      (rsm/open-barrier! b)
+      (rsm/put-long! m 0 7)
+      (rsm/close-barrier! b)
+      (is (= 7 (rsm/get-long ex 0)))
+      (rsm/unmap! m))))
+
+(deftest revocation-in-the-middle
+  (with-nodes [_ ex im {:faults [{:message :put :nth 2 :fault :revoke}]}]
+    (let [e (error/catching (rsm/putv! {:segment im :iovec [{:local (byte-array [1]) :length 1}
+                                                            {:local (byte-array [2]) :remote-offset 1 :length 1}
+                                                            {:local (byte-array [3]) :remote-offset 2 :length 1}]}))]
+      (is (= [:rsm/conn-aborted 1 2] ((juxt :rsm/error :rsm/entry :rsm/residual) e))))
+    (is (= [1 0 0] (bytes-of ex 3))))
+  (with-nodes [w ex im {}]
+    (let [m (rsm/map! im)]
+      (rsm/unpublish! ex)
+      (is (= 0 (rsm/get-byte m 0)) "the notice is under way")
+      (sim/run! w)
+      (is (= [:rsm/conn-aborted "unpublished"] ((juxt :rsm/error :rsm/reason) (error/catching (rsm/get-byte m 0)))))
+      (rsm/unmap! m))))
+
+(deftest cut-links
+  (testing "mended in time, everything arrives"
+    (with-nodes [w ex im {:faults [{:at 1000000000 :fault :mend :from 2 :to 1}]}]
+      (rsm/set-barrier-mode! im :explicit)
+      (sim/cut! w 2 1 :one-way)
+      (dotimes [i 3] (rsm/put! im i (byte-array [(inc i)])))
+      (sim/advance! w 500000000)
+      (is (= [0 0 0] (bytes-of ex 3)))
+      (sim/mend! w 2 1)
+      (sim/run! w)
+      (is (= [1 2 3] (bytes-of ex 3)))
+      (is (false? (rsm/aborted? im)))))
+  (testing "too long"
+    (with-nodes [w ex im {:timeout 2000000}]
+      (sim/cut! w 1 2)
+      (is (= :going-down (-> (rsm/topology) :controllers last :peers first :state)))
+      (sim/advance! w 2000001)
+      (is (= [:rsm/conn-aborted "unreachable"] ((juxt :rsm/error :rsm/reason) (error/catching (rsm/put! im 0 (byte-array 1))))))
+      (is (= 0 (rsm/importers ex)))
+      (is (= :down (-> (rsm/topology) :controllers last :peers first :state)))
+      (is (= :rsm/remote-node-unreachable
+             (failure (rsm/with-controller [c (sim/name w) {:node 2}] (rsm/connect! c {:node 1 :segment-id id})))))
+      (sim/mend! w 1 2)
+      (rsm/with-controller [c (sim/name w) {:node 2}]
+        (rsm/with-imported-segment [again c {:node 1 :segment-id id}]
+          (rsm/put! again 0 (byte-array [5]))
+          (is (= [5] (bytes-of ex 1))))))))
+
+(deftest nodes-that-stop-and-end
+  (with-nodes [w ex im {}]
+    (sim/stop! w 1)
+    (let [before (sim/now w)]
+      (is (contains? #{:rsm/barrier-failure :rsm/conn-aborted} (failure (rsm/put! im 0 (byte-array [1])))))
+      (is (<= (- (sim/now w) before) 1100000000)))
+    (sim/continue! w 1)
+    (sim/run! w)
+    (is (rsm/aborted? im))
+    (is (= 0 (rsm/importers ex))))
+  (with-nodes [w ex im {}]
+    (sim/stop! w 1)
+    (sim/advance! w 1000)
+    (sim/continue! w 1)
+    (rsm/put! im 0 (byte-array [1]))
+    (is (= [1] (bytes-of ex 1)) "a short stop is a delay"))
+  (with-nodes [w ex im {}]
+    (sim/kill! w 1)
+    (is (= [:rsm/conn-aborted "exporter-gone"] ((juxt :rsm/error :rsm/reason) (error/catching (rsm/put! im 0 (byte-array 1))))))
+    (is (= :rsm/ctlr-not-present (failure (rsm/get-controller (sim/name w) {:node 1})))
+        "a node that has ended has no controllers")
+    (is (= 0 (rsm/get-byte ex 0)) "its memory is this process's")))
+
+(deftest manual-time
+  (sim/with-world [w :manual true :latency 1000]
+    (rsm/with-controller [c (sim/name w) {:node 1}]
+      (rsm/with-exported-segment [ex c {:size page :segment-id id}]
+        (let [connected (future (rsm/connect! c {:segment-id id}))]
+          (is (= :waiting (deref connected 50 :waiting)))
+          (while (not (realized? connected))
+            (sim/advance! w 1000)
+            (Thread/sleep 1))
+          (is (= 1 (rsm/importers ex)))
+          (rsm/close! @connected))))))
