@@ -64,6 +64,8 @@ final class Backing {
     private int users = 1;
     private Fd file;
     private Fd readOnly;
+    /** That of the file at the address; null while there is none. */
+    private Views.View view;
     /** A move to private pages that is under way, or failed half-way, and how far it got. */
     private boolean moving;
     private long moved;
@@ -87,11 +89,10 @@ final class Backing {
             address = map(file, length, options);
             Backing backing = new Backing(address, length, false, null, file, options);
             backing.furnish();
-            backing.view();
+            backing.view(); // last: nothing has to remove it
             return backing;
         } catch (RuntimeException | Error e) {
             if (address != 0) {
-                Views.remove(address);
                 Vm.unmap(address, length);
             }
             file.close();
@@ -205,7 +206,7 @@ final class Backing {
 
     /** Has copies know which memory is at the address. */
     private void view() {
-        Views.add(address, length, MemFd.identity(file), 0);
+        view = Views.add(address, length, MemFd.identity(file), 0);
     }
 
     /** Makes the shared memory what the segments want it to be. */
@@ -373,6 +374,7 @@ final class Backing {
             }
             return;
         }
+        Views.View former = view;
         Vm.copyOnWrite(before, file, length);
         try {
             ownPages(before, length);
@@ -381,12 +383,15 @@ final class Backing {
             address = next;
             view();
             furnish();
-            Views.remove(before);
+            former.remove();
         } catch (RuntimeException | Error e) {
             if (address == next) {
                 Vm.copyOnWrite(next, file, length);
                 ownPages(next, length);
-                Views.remove(next);
+                if (view != former) {
+                    view.remove();
+                    view = former;
+                }
                 address = before;
             }
             MemFd.write(file, before, length);
@@ -428,7 +433,10 @@ final class Backing {
     }
 
     private void closeFile() {
-        Views.remove(address);
+        if (view != null) {
+            view.remove();
+            view = null;
+        }
         file.close();
         file = null;
         if (readOnly != null) {

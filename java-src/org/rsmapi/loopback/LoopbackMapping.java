@@ -10,6 +10,8 @@ import org.rsmapi.sys.Vm;
 
 /** A mapping of a part of a segment's memory file. It is a shared one, except for a read-only one over the caller's memory. */
 final class LoopbackMapping extends PlacedRange {
+    private final Views.View view;
+
     /**
      * Maps a part of the file.
      *
@@ -21,7 +23,7 @@ final class LoopbackMapping extends PlacedRange {
             long alignment) {
         super(placement, address, writable, offset, length, (at, pages) -> place(file, placement, at, pages, writable, offset, alignment));
         try {
-            Views.add(address(), length(), identity, offset);
+            view = Views.add(address(), length(), identity, offset);
         } catch (RuntimeException | Error e) {
             drop();
             throw e;
@@ -66,6 +68,6 @@ final class LoopbackMapping extends PlacedRange {
     @Override
     public void replaceWithZeroPages() {
         super.replaceWithZeroPages();
-        Views.remove(address());
+        view.remove();
     }
 }

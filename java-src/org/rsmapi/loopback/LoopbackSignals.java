@@ -264,9 +264,7 @@ final class LoopbackSignals implements Signals {
     private void closeIfFree() {
         if (closed && holders == 0) {
             counter.close();
-            for (Other other : others.values()) {
-                other.counter.close();
-            }
+            others.forEach((uid, other) -> other.counter.close());
             if (inbox != null) {
                 inbox.close();
                 kept.close();

@@ -49,23 +49,52 @@ public final class Views {
     }
 
     /** A range in which a file is mapped. */
-    private record View(long address, long length, Memory memory, long offset) {
-        long end() {
+    public static final class View {
+        private final Long address;
+        private final long length;
+        private final Memory memory;
+        private final long offset;
+        /** Whether it has been removed; it may still be in the map then. */
+        private volatile boolean removed;
+
+        private View(Long address, long length, Memory memory, long offset) {
+            this.address = address;
+            this.length = length;
+            this.memory = memory;
+            this.offset = offset;
+        }
+
+        private long end() {
             return address + length;
         }
 
-        boolean has(long start, long bytes) {
+        private boolean has(long start, long bytes) {
             return start >= address && start + bytes <= end();
         }
 
-        View next(long before) {
-            Map.Entry<Long, View> next = BY_ADDRESS.higherEntry(address);
-            return next != null && next.getKey() < before ? next.getValue() : null;
+        private View next(long before) {
+            return higher(address, before);
         }
 
         /** Whether the two may show the same file. */
-        boolean mayBe(View other) {
+        private boolean mayBe(View other) {
             return memory == other.memory || memory.identity == null || other.memory.identity == null;
+        }
+
+        /** Removes it. Idempotent, and needs no memory. */
+        public void remove() {
+            synchronized (MEMORIES) {
+                if (removed) {
+                    return;
+                }
+                removed = true;
+                memory.count(-1);
+                try {
+                    BY_ADDRESS.remove(address, this);
+                } catch (OutOfMemoryError e) {
+                    return; // it stays, unseen, until another view begins at the address
+                }
+            }
         }
     }
 
@@ -75,7 +104,7 @@ public final class Views {
      * @param identity  of the file; null if it is not known
      * @param offset    in the file, in bytes
      */
-    public static void add(long address, long length, MemFd.Identity identity, long offset) {
+    public static View add(long address, long length, MemFd.Identity identity, long offset) {
         synchronized (MEMORIES) {
             Memory memory = MEMORIES.get(identity);
             if (memory == null) {
@@ -83,27 +112,17 @@ public final class Views {
                 MEMORIES.put(identity, memory);
             }
             View view = new View(address, length, memory, offset);
-            View before;
+            memory.count(1);
             try {
-                before = BY_ADDRESS.put(address, view);
+                View before = BY_ADDRESS.put(view.address, view);
+                if (before != null) {
+                    before.remove();
+                }
             } catch (Error e) {
-                BY_ADDRESS.remove(address, view); // it may be in there nevertheless
+                view.remove(); // it may be in there nevertheless
                 throw e;
             }
-            memory.count(1);
-            if (before != null) {
-                before.memory().count(-1);
-            }
-        }
-    }
-
-    /** Removes the view that starts at an address, if there is one. */
-    public static void remove(long address) {
-        synchronized (MEMORIES) {
-            View view = BY_ADDRESS.remove(address);
-            if (view != null) {
-                view.memory().count(-1);
-            }
+            return view;
         }
     }
 
@@ -124,15 +143,15 @@ public final class Views {
                 if (source == target || !source.mayBe(target)) {
                     continue;
                 }
-                if (source.memory() != target.memory()) {
+                if (source.memory != target.memory) {
                     return Overlap.MIXED; // a file without identity: it may be the other one, at any offset
                 }
-                if (source.memory().identity == null) {
+                if (source.memory.identity == null) {
                     return Overlap.MIXED;
                 }
                 // byte i of the source is byte i + shift of the target
-                long shift = source.offset() + (from - source.address()) - (target.offset() + (to - target.address()));
-                long first = Math.max(Math.max(source.address() - from, 0) + shift, Math.max(target.address() - to, 0));
+                long shift = source.offset + (from - source.address) - (target.offset + (to - target.address));
+                long first = Math.max(Math.max(source.address - from, 0) + shift, Math.max(target.address - to, 0));
                 long end = Math.min(Math.min(source.end() - from, bytes) + shift, Math.min(target.end() - to, bytes));
                 up |= first < end && shift > 0;
                 down |= first < end && shift < 0;
@@ -149,10 +168,19 @@ public final class Views {
     /** The first view that touches the range, or null. */
     private static View first(long start, long end) {
         Map.Entry<Long, View> entry = BY_ADDRESS.floorEntry(start);
-        if (entry == null || entry.getValue().end() <= start) {
-            entry = BY_ADDRESS.higherEntry(start);
+        while (entry != null && entry.getValue().removed) {
+            entry = BY_ADDRESS.lowerEntry(entry.getKey());
         }
-        return entry != null && entry.getKey() < end ? entry.getValue() : null;
+        return entry != null && entry.getValue().end() > start ? entry.getValue() : higher(start, end);
+    }
+
+    /** The first view that begins between two addresses, or null. */
+    private static View higher(long after, long before) {
+        Map.Entry<Long, View> entry = BY_ADDRESS.higherEntry(after);
+        while (entry != null && entry.getValue().removed) {
+            entry = BY_ADDRESS.higherEntry(entry.getKey());
+        }
+        return entry != null && entry.getKey() < before ? entry.getValue() : null;
     }
 
     /** How many views there are. For tests and diagnosis. */
