@@ -74,14 +74,14 @@
     :node         the local node, 0 to 63; default 0
     :privileged?  whether no digit of an access list keeps the process out; default: whether
                   the uid is 0
-    :worlds       the units of the simulated worlds that are open, a set; see rsmapi.sim. What is
+    :worlds       the simulated worlds that are open, {unit :mirrored or :shared}; see rsmapi.sim. What is
                   published in one cannot be reached from elsewhere: use only controllers of one kind
     :processes    more processes, {name settings}, settings being :uid to :privileged?"
   ([] (init {}))
   ([{:keys [page-size processes worlds] :as opts}]
    (let [settings (keys (assoc default-process :privileged? nil))]
      {:page-size (or page-size 4096)
-      :worlds (set worlds)
+      :worlds (into {} worlds)
       :process :self
       :processes (assoc (update-vals processes process)
                         :self (process (select-keys opts settings)))

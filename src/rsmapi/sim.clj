@@ -76,7 +76,8 @@
   Options:
     :unit      the number in the name of its controllers, 0 to 31; default 0: sim0
     :seed      of its chance, any number; default 0
-    :memory    :mirrored, the default
+    :memory    :mirrored, the default, as between hosts; or :shared, as on one host: then data does not go
+               as messages, and a mapping loses its memory when the exporter revokes
     :latency   what a message takes, in nanoseconds: a number, or [least most]; default [5000 50000]
     :timeout   how long a call waits for an answer, and after how long without a way a connection is
                aborted, in nanoseconds; default 1000000000

@@ -12,7 +12,8 @@
 (defn mirrored?
   "Whether what is imported over a controller (an id) is mirrored."
   [state controller]
-  (= "sim" (:type (s/object state controller))))
+  (let [{:keys [type unit]} (s/object state controller)]
+    (and (= "sim" type) (= :mirrored (get (:worlds state) unit)))))
 
 (defn- far
   "Where the exporter has what a mapping shows."

@@ -226,3 +226,38 @@
             (Thread/sleep 1))
           (is (= 1 (rsm/importers ex)))
           (rsm/close! @connected))))))
+
+(deftest shared-memory
+  (with-nodes [w ex im {:memory :shared :latency 1000}]
+    (is (= [:shared :shared] [(:memory (rsm/capabilities im))
+                              (rsm/with-controller [c (sim/name w) {:node 1}] (:memory (rsm/capabilities c)))]))
+    (rsm/with-mapped-segment [m im]
+      (rsm/put-long! m 8 5)
+      (is (= 5 (rsm/get-long ex 8)) "what is written is there")
+      (rsm/put-long! ex 16 6)
+      (rsm/with-barrier [_ im]
+        (is (= 6 (rsm/get-long m 16))))
+      (is (= [5 11] [(rsm/get-and-add-long! im 8 6) (rsm/get-and-add-long! m 8 6)]) "one memory, two ways to it")
+      (let [barrier (rsm/init-barrier! im)]
+        (rsm/open-barrier! barrier)
+        (is (= 6 (rsm/get-long m 16)))
+        (rsm/unpublish! ex)
+        (is (= 0 (rsm/get-long m 16)) "the memory is taken away at once")
+        (rsm/put-long! m 16 99)
+        (is (= 6 (rsm/get-long ex 16)))
+        (is (= :rsm/conn-aborted (failure (rsm/close-barrier! barrier))) "and a barrier finds out")
+        (is (= :rsm/conn-aborted (failure (rsm/get-long m 16)))))))
+  (testing "a revocation that is planned"
+    (with-nodes [w ex im {:memory :shared :faults [{:at 1000000 :fault :revoke :node 1 :segment-id id}]}]
+      (rsm/put! im 0 (byte-array [1]))
+      (sim/advance! w 2000000)
+      (is (= :rsm/conn-aborted (failure (rsm/put! im 0 (byte-array [2])))))
+      (is (= [1] (bytes-of ex 1)))))
+  (testing "a link that is cut"
+    (with-nodes [w ex im {:memory :shared}]
+      (let [m (rsm/map! im)]
+        (sim/cut! w 1 2)
+        (rsm/put-long! m 0 1)
+        (sim/advance! w 1100000000)
+        (is (= :rsm/conn-aborted (failure (rsm/put-long! m 0 2))))
+        (is (= 1 (rsm/get-long ex 0)))))))

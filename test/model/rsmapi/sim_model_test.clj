@@ -1,6 +1,6 @@
 (ns rsmapi.sim-model-test
   "The library over a simulated interconnect, beside the model: without faults, and when all that was sent has
-  arrived after each call, memory that is mirrored does what the model says."
+  arrived after each call, both kinds of memory do what the model says."
   (:require [clojure.test :refer [deftest is]]
             [clojure.test.check :as tc]
             [clojure.test.check.generators :as gen]
@@ -14,14 +14,14 @@
 
 (set! *warn-on-reflection* true)
 
-(defn- state []
+(defn- state [memory]
   ;; a world has one user, whoever the process is
-  (player/initial-state {:worlds #{0} :uid 1000 :gid 1000 :groups #{} :privileged? false}))
+  (player/initial-state {:worlds {0 memory} :uid 1000 :gid 1000 :groups #{} :privileged? false}))
 
-(defn- play [commands seed]
-  (sim/with-world [w {:seed seed}]
+(defn- play [commands opts]
+  (sim/with-world [w opts]
     (binding [player/*settle* #(sim/run! w)]
-      (player/play (state) commands))))
+      (player/play (state (:memory opts)) commands))))
 
 (defn- only-simulated
   "The commands with no other controllers: what those publish is not to be seen from a world."
@@ -45,20 +45,26 @@
                    (select-keys (rsm/check-map im {:perm wanted}) [:rsm/error :rsm/op]))
                 [perm wanted])))))))
 
-(deftest commands-over-mirrored-memory-do-what-the-model-does
+(defn- agrees-with-the-model [memory n]
   (let [seed (runner/new-seed)
-        n (runner/trials 300 20000)
+        opts {:seed seed :memory memory}
         played (atom 0)
-        commands (rsm-gen/commands {:state (state) :ops (disj player/ops :same?) :max-length 60
+        commands (rsm-gen/commands {:state (state memory) :ops (disj player/ops :same?) :max-length 60
                                     :segment-ids [0x600001 0x600002 0x600003]
                                     :controllers [["sim0" {:node 0}] ["sim0" {:node 1}] ["sim0" {:node 2}]]})
         {:keys [pass?] :as r} (tc/quick-check
                                n
                                (prop/for-all [commands (gen/scale #(+ 20 (long %)) commands)]
-                                 (let [{:keys [steps agree?]} (play (only-simulated commands) seed)]
+                                 (let [{:keys [steps agree?]} (play (only-simulated commands) opts)]
                                    (swap! played + (count steps))
                                    agree?))
                                :seed seed :max-size 40)]
-    (println (str "   over sim: " n " sequences, " @played " commands, seed " seed))
+    (println (str "   over sim, " (name memory) ": " n " sequences, " @played " commands, seed " seed))
     (is pass? (when-not pass?
-                (str "seed " seed "\n" (player/tell (play (only-simulated (first (:smallest (:shrunk r)))) seed)))))))
+                (str "seed " seed "\n" (player/tell (play (only-simulated (first (:smallest (:shrunk r)))) opts)))))))
+
+(deftest commands-over-mirrored-memory-do-what-the-model-does
+  (agrees-with-the-model :mirrored (runner/trials 300 20000)))
+
+(deftest commands-over-shared-memory-do-what-the-model-does
+  (agrees-with-the-model :shared (runner/trials 200 20000)))

@@ -35,8 +35,9 @@
   {"sys"      #{}
    "mem"      #{"sys"}
    "spi"      #{"mem" "sys"}
-   "loopback" #{"spi" "mem" "sys"}
-   "sim"      #{"spi" "mem" "sys"}
+   "shared"   #{"spi" "mem" "sys"}
+   "loopback" #{"shared" "spi" "mem" "sys"}
+   "sim"      #{"shared" "spi" "mem" "sys"}
    "mirror"   #{"spi" "mem" "sys"}
    ""         #{"mirror" "spi" "mem" "sys"}
    "clj"      #{"" "spi" "sys"}})

@@ -7,6 +7,7 @@ import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
 import org.rsmapi.RsmError;
+import org.rsmapi.shared.Backing;
 import org.rsmapi.spi.AccessPolicy;
 import org.rsmapi.sys.Closer;
 import org.rsmapi.sys.Credentials;

@@ -9,6 +9,7 @@ import org.rsmapi.Capabilities;
 import org.rsmapi.Permission;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
+import org.rsmapi.shared.SharedRange;
 import org.rsmapi.spi.Connection;
 import org.rsmapi.spi.Failures;
 import org.rsmapi.spi.Interconnect.AbortListener;
@@ -248,12 +249,12 @@ final class LoopbackConnection implements Connection {
     @Override
     public MappedRange map(Placement placement, long address, Permission permission, long offset, long length,
             Set<MemoryOption> options) {
-        LoopbackMapping mapping = place(placement, address, permission.writes(), offset, length, options);
+        SharedRange mapping = place(placement, address, permission.writes(), offset, length, options);
         mapping.furnish(options, offset); // without the monitor, for which the service thread may wait
         return mapping;
     }
 
-    private synchronized LoopbackMapping place(Placement placement, long address, boolean writable, long offset, long length,
+    private synchronized SharedRange place(Placement placement, long address, boolean writable, long offset, long length,
             Set<MemoryOption> options) {
         if (over) {
             throw RsmException.of(RsmError.CONN_ABORTED, "import-map");
@@ -263,7 +264,7 @@ final class LoopbackConnection implements Connection {
             identified = true;
         }
         long alignment = options.contains(MemoryOption.HUGE_PAGES) ? Vm.hugePageSize() : 0;
-        return new LoopbackMapping(memory, identity, placement, address, writable, offset, length, alignment);
+        return new SharedRange(memory, identity, placement, address, writable, offset, length, alignment);
     }
 
     @Override

@@ -5,6 +5,7 @@ import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
+import org.rsmapi.shared.Backing;
 import org.rsmapi.spi.AccessPolicy;
 import org.rsmapi.spi.ExportedMemory;
 import org.rsmapi.spi.Failures;
@@ -89,7 +90,7 @@ final class LoopbackExport implements ExportedMemory {
         try {
             gate.shut();
             if (publication == null) {
-                moveTo(Backing.adopt("export-rebind", address, size, owner, options));
+                backing = backing.replacedBy(Backing.adopt("export-rebind", address, size, owner, options));
             } else {
                 backing.rebind("export-rebind", address, owner);
             }
@@ -98,16 +99,6 @@ final class LoopbackExport implements ExportedMemory {
         } finally {
             gate.open();
         }
-    }
-
-    private void moveTo(Backing next) {
-        try {
-            backing.release();
-        } catch (RuntimeException | Error e) {
-            next.release();
-            throw e;
-        }
-        backing = next;
     }
 
     @Override

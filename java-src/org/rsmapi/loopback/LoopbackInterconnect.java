@@ -16,6 +16,7 @@ import org.rsmapi.ControllerAttributes;
 import org.rsmapi.Permission;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
+import org.rsmapi.shared.Backing;
 import org.rsmapi.spi.Connection;
 import org.rsmapi.spi.ExportedMemory;
 import org.rsmapi.spi.Failures;
@@ -139,20 +140,7 @@ final class LoopbackInterconnect implements Interconnect {
     }
 
     private ExportedMemory create(long length, Set<MemoryOption> options, Supplier<Backing> making) {
-        Backing backing = null;
-        try {
-            backing = making.get();
-            return new LoopbackExport(here, backing, length, options);
-        } catch (RuntimeException | Error e) {
-            if (backing != null) {
-                backing.release();
-                backing.unmap();
-            }
-            if (e instanceof OsError) {
-                throw Failures.resources("export-create", (OsError) e).with("length", length);
-            }
-            throw e;
-        }
+        return Backing.owned(length, making, backing -> new LoopbackExport(here, backing, length, options));
     }
 
     @Override

@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import org.rsmapi.shared.Backing;
 import org.rsmapi.spi.AccessPolicy;
 import org.rsmapi.sys.Fd;
 import org.rsmapi.sys.MemFd;
@@ -16,7 +17,7 @@ import org.rsmapi.sys.Sockets;
  * <p>The backing's lock guards everything here, because the memory must not move while its descriptors are being sent. The service
  * thread does not wait for it: see {@link ExporterHandshake}.
  */
-final class Publication {
+final class Publication implements Backing.Importers {
     private static final int BACKLOG = 128;
 
     private final Backing backing;
@@ -109,8 +110,8 @@ final class Publication {
         }
     }
 
-    /** Whether an importer may have the memory, or have had it. With the backing's lock held. */
-    boolean handedOut() {
+    @Override
+    public boolean handedOut() {
         return handedOut;
     }
 
@@ -196,8 +197,8 @@ final class Publication {
         Reactor.release(false);
     }
 
-    /** Ends all connections, because the memory is going to move; the publication stands. With the backing's lock held. */
-    void dropImporters() {
+    @Override
+    public void drop() {
         if (over) {
             return;
         }

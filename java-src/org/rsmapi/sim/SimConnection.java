@@ -10,9 +10,12 @@ import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.mem.Engine;
 import org.rsmapi.sim.Fault.Message;
+import org.rsmapi.shared.SharedRange;
 import org.rsmapi.spi.AccessPolicy;
 import org.rsmapi.spi.Connection;
 import org.rsmapi.spi.Interconnect.AbortListener;
+import org.rsmapi.spi.MappedRange;
+import org.rsmapi.spi.MemoryOption;
 import org.rsmapi.spi.RemoteMemory;
 import org.rsmapi.spi.Signals;
 
@@ -43,6 +46,8 @@ final class SimConnection implements Connection, RemoteMemory {
 
     /** Of the exporter: whether the memory is still what was published when the connection began. */
     private boolean revoked;
+    /** Whether the memory that was mapped is not the exporter's any more. */
+    private boolean taken;
     private final Set<Long> arrived = new HashSet<>();
 
     private boolean aborted;
@@ -117,7 +122,7 @@ final class SimConnection implements Connection, RemoteMemory {
             export = found;
             size = found.size();
             layout = found.layout();
-            found.connected().add(this);
+            found.add(this);
         }
         world.send(Message.ANSWER, exporter, importer, 0, found, () -> {
             reply.error = error;
@@ -130,6 +135,7 @@ final class SimConnection implements Connection, RemoteMemory {
     /** At the exporter's node: the memory is taken away. What arrives from now on changes nothing. */
     void revoke(String reason) {
         revoked = true;
+        taken = world.shares();
         world.send(Message.REVOKED, exporter, importer, 0, null, () -> abort(reason), "segment-id", segmentId);
     }
 
@@ -202,13 +208,30 @@ final class SimConnection implements Connection, RemoteMemory {
     @Override
     public boolean aborted() {
         try (World.Turn turn = world.turn()) {
+            if (taken) {
+                abort("revoked"); // before the message: what is read now is not the exporter's
+            }
             return aborted;
         }
     }
 
     @Override
     public RemoteMemory remote() {
-        return this;
+        return world.shares() ? null : this;
+    }
+
+    @Override
+    public MappedRange map(Placement placement, long address, Permission wanted, long offset, long length, Set<MemoryOption> options) {
+        SharedRange range;
+        try (World.Turn turn = world.turn()) {
+            if (revoked) {
+                abort("revoked");
+            }
+            checkAlive("import-map");
+            range = export.map(placement, address, wanted.writes(), offset, length, options);
+        }
+        range.furnish(options, offset);
+        return range;
     }
 
     // ---- signals ----

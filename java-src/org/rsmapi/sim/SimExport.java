@@ -4,82 +4,59 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
+import java.util.function.Supplier;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.mem.Engine;
+import org.rsmapi.shared.Backing;
+import org.rsmapi.shared.SharedRange;
 import org.rsmapi.spi.AccessPolicy;
-import org.rsmapi.spi.CallerMemory;
+import org.rsmapi.spi.Connection.Placement;
 import org.rsmapi.spi.ExportedMemory;
 import org.rsmapi.spi.Failures;
 import org.rsmapi.spi.MemoryOption;
 import org.rsmapi.spi.Signals;
+import org.rsmapi.sys.Fd;
+import org.rsmapi.sys.MemFd;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Vm;
 
-/** The memory of an export segment, where it is moved: private memory, into which the world's messages write. */
+/**
+ * The memory of an export segment: a {@link Backing}. In a world of shared memory importers map it; in the others the world's messages
+ * write into it.
+ */
 @SuppressWarnings("try") // a turn is only to be held
-final class SimExport implements ExportedMemory {
+final class SimExport implements ExportedMemory, Backing.Importers {
     private final World world;
     private final int node;
     private final long size;
-    /** Of memory that was allocated for it; 0 of the caller's own. */
-    private final long allocated;
+    private final Set<MemoryOption> options;
+    /** The one that was made for it; the present one is another after a rebind while it was not published. */
+    private final Backing first;
     private final SimSignals signals;
     private final List<SimConnection> importers = new ArrayList<>();
-    private volatile long address;
-    /** Keeps the caller's memory reachable; never read. */
-    @SuppressWarnings("unused")
-    private Object owner;
+    private volatile Backing backing;
     private AccessPolicy access;
     private String layout;
     private long segmentId = -1;
+    /** Whether the backing has it among its publications. */
+    private boolean listed;
+    /** Whether an importer may have the memory, or have had it, since it was published. */
+    private volatile boolean handedOut;
+    private boolean destroyed;
 
-    private SimExport(World world, int node, long address, long size, long allocated, Object owner) {
+    private SimExport(World world, int node, Backing backing, long size, Set<MemoryOption> options) {
         this.world = world;
         this.node = node;
-        this.address = address;
+        this.first = backing;
+        this.backing = backing;
         this.size = size;
-        this.allocated = allocated;
-        this.owner = owner;
+        this.options = options;
         this.signals = new SimSignals(world);
     }
 
-    static SimExport allocate(World world, int node, long size, Set<MemoryOption> options) {
-        try {
-            long address = Vm.mapAnonymous(size);
-            try {
-                furnish(address, size, options);
-                return new SimExport(world, node, address, size, address, null);
-            } catch (RuntimeException | Error e) {
-                Vm.unmap(address, size);
-                throw e;
-            }
-        } catch (OsError e) {
-            throw Failures.resources("export-create", e).with("length", size);
-        }
-    }
-
-    static SimExport adopt(World world, int node, long address, long size, Object owner, Set<MemoryOption> options) {
-        CallerMemory.check("export-create", address, size, owner);
-        try {
-            furnish(address, size, options);
-        } catch (OsError e) {
-            throw Failures.resources("export-create", e).with("address", address).with("length", size);
-        }
-        return new SimExport(world, node, address, size, 0, owner);
-    }
-
-    private static void furnish(long address, long size, Set<MemoryOption> options) {
-        if (options.contains(MemoryOption.HUGE_PAGES)) {
-            throw RsmException.of(RsmError.INSUFFICIENT_RESOURCES, "export-create").with("length", size)
-                .hint("a simulated segment is not in huge pages");
-        }
-        if (options.contains(MemoryOption.PREFAULT)) {
-            Vm.populateForWriting(address, size);
-        }
-        if (options.contains(MemoryOption.LOCK)) {
-            Vm.lock(address, size);
-        }
+    static SimExport of(World world, int node, long size, Set<MemoryOption> options, Supplier<Backing> making) {
+        return Backing.owned(size, making, backing -> new SimExport(world, node, backing, size, options));
     }
 
     int node() {
@@ -110,20 +87,53 @@ final class SimExport implements ExportedMemory {
         return signals;
     }
 
+    /** In a turn: an importer. */
+    void add(SimConnection importer) {
+        importers.add(importer);
+        handedOut |= world.shares();
+    }
+
+    /** In a turn: maps a part of the memory. */
+    SharedRange map(Placement placement, long at, boolean writable, long offset, long length, Set<MemoryOption> wanted) {
+        Backing present = backing;
+        present.lock();
+        try {
+            if (!present.isWhole()) {
+                throw RsmException.of(RsmError.CONN_ABORTED, "import-map");
+            }
+            Fd file = writable ? present.fileForWriting() : present.fileForReading();
+            long alignment = wanted.contains(MemoryOption.HUGE_PAGES) ? Vm.hugePageSize() : 0;
+            return new SharedRange(file, MemFd.identity(file), placement, at, writable, offset, length, alignment);
+        } finally {
+            present.unlock();
+        }
+    }
+
+    @Override
+    public boolean handedOut() {
+        return handedOut;
+    }
+
+    /** Another interconnect's segment over the same memory ends: its thread must not wait for a turn. */
+    @Override
+    public void drop() {
+        world.soon(() -> disconnectAll("unpublished"));
+    }
+
     // ---- what messages do, in a turn ----
 
     void write(long offset, byte[] data) {
-        Engine.ENGINE.copyFromArray(data, 0, address + offset, data.length);
+        Engine.ENGINE.copyFromArray(data, 0, address() + offset, data.length);
     }
 
     byte[] read(long offset, int length) {
         byte[] data = new byte[length];
-        Engine.ENGINE.copyToArray(address + offset, data, 0, length);
+        Engine.ENGINE.copyToArray(address() + offset, data, 0, length);
         return data;
     }
 
     long compareAndExchange(long offset, int width, long expected, long value) {
-        long at = address + offset;
+        long at = address() + offset;
         while (true) {
             long before = width == Long.BYTES ? Engine.ENGINE.getLongVolatile(at) : Engine.ENGINE.getIntVolatile(at);
             if (before != expected) {
@@ -138,20 +148,33 @@ final class SimExport implements ExportedMemory {
     }
 
     long getAndAdd(long offset, int width, long delta) {
-        return width == Long.BYTES ? Engine.ENGINE.getAndAddLong(address + offset, delta)
-            : Engine.ENGINE.getAndAddInt(address + offset, (int) delta);
+        return width == Long.BYTES ? Engine.ENGINE.getAndAddLong(address() + offset, delta)
+            : Engine.ENGINE.getAndAddInt(address() + offset, (int) delta);
     }
 
-    /** Ends the publication: what arrives from now on finds nothing. */
-    void revoke(String reason) {
+    /**
+     * Ends the publication: what arrives from now on finds nothing, and importers that have mapped the memory lose it.
+     *
+     * @throws OsError if there is not enough memory to move to; then it can be called again
+     */
+    void revoke(String reason, boolean livesOn) {
         if (segmentId >= 0) {
             world.published().remove(World.place(node, (int) segmentId), this);
-            for (SimConnection importer : List.copyOf(importers)) {
-                importer.revoke(reason);
-            }
-            importers.clear();
+            disconnectAll(reason);
             segmentId = -1;
         }
+        if (listed) {
+            backing.revoke(this, livesOn);
+            listed = false;
+            handedOut = false;
+        }
+    }
+
+    private void disconnectAll(String reason) {
+        for (SimConnection importer : List.copyOf(importers)) {
+            importer.revoke(reason);
+        }
+        importers.clear();
     }
 
     /** The node has ended: nobody is told. */
@@ -167,7 +190,7 @@ final class SimExport implements ExportedMemory {
 
     @Override
     public long address() {
-        return address;
+        return backing.address();
     }
 
     @Override
@@ -181,12 +204,16 @@ final class SimExport implements ExportedMemory {
                 throw RsmException.of(RsmError.SEGID_IN_USE, "export-publish").with("segment-id", Integer.toUnsignedLong(wanted))
                     .with("node", node);
             }
+            backing.publish(gate, () -> this);
+            listed = true;
             segmentId = Integer.toUnsignedLong(wanted);
             access = policy;
             layout = text == null ? null : new String(text, StandardCharsets.UTF_8);
             world.published().put(World.place(node, wanted), this);
             world.note("publish", "node", node, "segment-id", segmentId);
             return wanted;
+        } catch (OsError e) {
+            throw Failures.resources("export-publish", e);
         }
     }
 
@@ -201,18 +228,26 @@ final class SimExport implements ExportedMemory {
     public void unpublish() {
         try (World.Turn turn = world.turn()) {
             world.note("unpublish", "node", node, "segment-id", segmentId);
-            revoke("unpublished");
+            revoke("unpublished", true);
+        } catch (OsError e) {
+            throw Failures.resources("export-unpublish", e).hint("importers may still see memory that could not be moved: call again");
         }
     }
 
     @Override
-    public void rebind(long next, Object nextOwner, Gate gate) {
-        CallerMemory.check("export-rebind", next, size, nextOwner);
-        gate.shut();
-        try (World.Turn turn = world.turn()) {
-            world.note("rebind", "node", node, "segment-id", segmentId);
-            address = next;
-            owner = nextOwner;
+    public void rebind(long next, Object owner, Gate gate) {
+        try {
+            gate.shut();
+            try (World.Turn turn = world.turn()) {
+                if (listed) {
+                    backing.rebind("export-rebind", next, owner);
+                } else {
+                    backing = backing.replacedBy(Backing.adopt("export-rebind", next, size, owner, options));
+                }
+                world.note("rebind", "node", node, "segment-id", segmentId);
+            }
+        } catch (OsError e) {
+            throw Failures.resources("export-rebind", e).with("address", next).with("length", size);
         } finally {
             gate.open();
         }
@@ -221,20 +256,21 @@ final class SimExport implements ExportedMemory {
     @Override
     public void destroy() {
         try (World.Turn turn = world.turn()) {
-            world.note("destroy", "node", node, "segment-id", segmentId);
-            revoke("destroyed");
-            signals.end();
-        }
-        if (allocated != 0) {
-            Vm.replaceWithZeroPages(allocated, size);
+            if (!destroyed) {
+                world.note("destroy", "node", node, "segment-id", segmentId);
+                revoke("destroyed", false);
+                backing.release();
+                destroyed = true;
+                signals.end();
+            }
+        } catch (OsError e) {
+            throw Failures.resources("export-destroy", e).hint("there is no memory to move the content to: call again");
         }
     }
 
     @Override
     public void unmap() {
-        if (allocated != 0) {
-            Vm.unmap(allocated, size);
-        }
+        first.unmap();
     }
 
     @Override

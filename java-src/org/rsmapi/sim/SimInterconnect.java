@@ -5,6 +5,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import org.rsmapi.Capabilities;
 import org.rsmapi.ControllerAttributes;
 import org.rsmapi.Permission;
+import org.rsmapi.shared.Backing;
 import org.rsmapi.spi.Connection;
 import org.rsmapi.spi.ExportedMemory;
 import org.rsmapi.spi.Interconnect;
@@ -67,12 +68,12 @@ final class SimInterconnect implements Interconnect {
 
     @Override
     public ExportedMemory allocate(long length, Set<MemoryOption> options) {
-        return SimExport.allocate(world, node, length, options);
+        return SimExport.of(world, node, length, options, () -> Backing.allocate(length, options));
     }
 
     @Override
     public ExportedMemory adopt(long address, long length, Object owner, Set<MemoryOption> options) {
-        return SimExport.adopt(world, node, address, length, owner, options);
+        return SimExport.of(world, node, length, options, () -> Backing.adopt("export-create", address, length, owner, options));
     }
 
     @Override

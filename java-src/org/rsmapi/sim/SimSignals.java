@@ -32,11 +32,6 @@ final class SimSignals implements Signals {
         ended = true;
     }
 
-    /** In a turn. */
-    void renew() {
-        aborted = false;
-    }
-
     boolean isReady() {
         return events > 0 || ended || aborted;
     }

@@ -12,6 +12,7 @@ import java.util.Map;
 import java.util.Queue;
 import java.util.SplittableRandom;
 import java.util.TreeMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
@@ -21,6 +22,7 @@ import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.spi.Nodes;
 import org.rsmapi.spi.Signals.Outcome;
+import org.rsmapi.sys.OsError;
 
 /**
  * A simulated interconnect: nodes 0 to 63 within this process, and what goes wrong between them. An application opens its controllers by
@@ -51,6 +53,8 @@ public final class World implements AutoCloseable {
     private final Map<Fault.Message, Integer> counts = new HashMap<>();
     /** To be run without the lock. */
     private final Queue<Runnable> callbacks = new ArrayDeque<>();
+    /** To be run in a turn. */
+    private final Queue<Runnable> soon = new ConcurrentLinkedQueue<>();
     private final Node[] nodes = new Node[Nodes.COUNT];
     private final Map<Long, SimExport> published = new TreeMap<>();
     private final List<SimConnection> connections = new ArrayList<>();
@@ -162,24 +166,47 @@ public final class World implements AutoCloseable {
         return options;
     }
 
+    /** Whether importers map the exporter's memory. */
+    boolean shares() {
+        return options.memory() == Capabilities.Memory.SHARED;
+    }
+
     // ---- turns: everything in a world is done by one thread at a time ----
 
     /** Lets this thread be the only one in the world until it is closed. */
     final class Turn implements AutoCloseable {
-        private Turn() {
-            lock.lock();
+        private Turn(boolean wait) {
+            if (wait) {
+                lock.lock();
+            }
+            runSoon();
         }
 
         @Override
         public void close() {
+            runSoon();
             changed.signalAll();
             lock.unlock();
             runCallbacks();
         }
     }
 
+    /** Has something done in a turn, of this thread or of the one that has it, without waiting for it. */
+    void soon(Runnable action) {
+        soon.add(action);
+        if (lock.tryLock()) {
+            new Turn(false).close();
+        }
+    }
+
+    private void runSoon() {
+        for (Runnable next = soon.poll(); next != null; next = soon.poll()) {
+            next.run();
+        }
+    }
+
     Turn turn() {
-        return new Turn();
+        return new Turn(true);
     }
 
     /** Has something run when the turn is over: what takes locks of the model. */
@@ -244,6 +271,7 @@ public final class World implements AutoCloseable {
             } finally {
                 lock.lock();
             }
+            runSoon();
         }
     }
 
@@ -361,7 +389,11 @@ public final class World implements AutoCloseable {
                 SimExport revoked = fault.segment() < 0 ? met : published.get(place(fault.from(), (int) fault.segment()));
                 if (revoked != null) {
                     note("revoke", "node", revoked.node(), "segment-id", revoked.segmentId());
-                    revoked.revoke("unpublished");
+                    try {
+                        revoked.revoke("unpublished", true);
+                    } catch (OsError e) {
+                        note("not-moved", "node", revoked.node(), "reason", e.getMessage()); // unpublish tries again
+                    }
                 }
                 break;
             default:

@@ -1,4 +1,4 @@
-package org.rsmapi.loopback;
+package org.rsmapi.shared;
 
 import org.rsmapi.mem.Views;
 import org.rsmapi.spi.Connection.Placement;
@@ -9,7 +9,7 @@ import org.rsmapi.sys.MemFd;
 import org.rsmapi.sys.Vm;
 
 /** A mapping of a part of a segment's memory file. It is a shared one, except for a read-only one over the caller's memory. */
-final class LoopbackMapping extends PlacedRange {
+public final class SharedRange extends PlacedRange {
     private final Views.View view;
 
     /**
@@ -19,7 +19,7 @@ final class LoopbackMapping extends PlacedRange {
      * @param alignment  of the address, where it is not given: a power of two; 0 for none but the page size
      * @throws NoRoom if the addresses, or what a mapping needs of the process, are used up
      */
-    LoopbackMapping(Fd file, MemFd.Identity identity, Placement placement, long address, boolean writable, long offset, long length,
+    public SharedRange(Fd file, MemFd.Identity identity, Placement placement, long address, boolean writable, long offset, long length,
             long alignment) {
         super(placement, address, writable, offset, length, (at, pages) -> place(file, placement, at, pages, writable, offset, alignment));
         try {

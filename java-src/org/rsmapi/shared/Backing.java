@@ -1,4 +1,4 @@
-package org.rsmapi.loopback;
+package org.rsmapi.shared;
 
 import java.util.ArrayList;
 import java.util.EnumSet;
@@ -10,6 +10,7 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicIntegerFieldUpdater;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Function;
 import java.util.function.Supplier;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
@@ -17,6 +18,7 @@ import org.rsmapi.mem.Engine;
 import org.rsmapi.mem.Views;
 import org.rsmapi.spi.CallerMemory;
 import org.rsmapi.spi.ExportedMemory;
+import org.rsmapi.spi.Failures;
 import org.rsmapi.spi.MemoryOption;
 import org.rsmapi.sys.Fd;
 import org.rsmapi.sys.MemFd;
@@ -33,7 +35,7 @@ import org.rsmapi.sys.Vm;
  *
  * <p>Several segments may be exported over the same range; then they have one backing.
  */
-final class Backing {
+public final class Backing {
     /** Pages are moved in steps, so that a move needs little more memory than there is. */
     private static final long STEP = 16L << 20;
 
@@ -54,7 +56,7 @@ final class Backing {
     private final long length;
     /** The address range that was allocated here, whether or not the memory is still there. */
     private final long allocated;
-    private final ArrayList<Publication> publications = new ArrayList<>();
+    private final ArrayList<Importers> publications = new ArrayList<>();
     private volatile long address;
     private boolean adopted;
     /** Never read: it keeps the memory's owner reachable. */
@@ -71,6 +73,15 @@ final class Backing {
     private long moved;
     private volatile int unmapped;
 
+    /** A publication of the memory, with those who may have it. All is called with the backing's lock held. */
+    public interface Importers {
+        /** Whether anybody may have the memory, or have had it. */
+        boolean handedOut();
+
+        /** Ends all connections, because the memory is going to move; the publication stands. */
+        void drop();
+    }
+
     private Backing(long address, long length, boolean adopted, Object owner, Fd file, Set<MemoryOption> options) {
         this.address = address;
         this.length = length;
@@ -81,8 +92,30 @@ final class Backing {
         wants.addAll(options);
     }
 
+    /**
+     * Makes memory and what owns it.
+     *
+     * @throws RsmException as for export-create, if it cannot be had
+     */
+    public static <T> T owned(long length, Supplier<Backing> making, Function<Backing, T> owner) {
+        Backing backing = null;
+        try {
+            backing = making.get();
+            return owner.apply(backing);
+        } catch (RuntimeException | Error e) {
+            if (backing != null) {
+                backing.release();
+                backing.unmap();
+            }
+            if (e instanceof OsError) {
+                throw Failures.resources("export-create", (OsError) e).with("length", length);
+            }
+            throw e;
+        }
+    }
+
     /** New memory of zeros. */
-    static Backing allocate(long length, Set<MemoryOption> options) {
+    public static Backing allocate(long length, Set<MemoryOption> options) {
         Fd file = MemFd.create("rsmapi-segment", length);
         long address = 0;
         try {
@@ -112,7 +145,7 @@ final class Backing {
      *
      * @throws RsmException BAD_ADDR (another segment lies over a part of the range) and what {@link CallerMemory} says
      */
-    static Backing adopt(String op, long address, long length, Object owner, Set<MemoryOption> options) {
+    public static Backing adopt(String op, long address, long length, Object owner, Set<MemoryOption> options) {
         synchronized (ADOPTED) {
             Backing other = over(op, address, length);
             if (other != null) {
@@ -146,16 +179,16 @@ final class Backing {
         return null;
     }
 
-    void lock() {
+    public void lock() {
         Stack.lock(lock);
     }
 
     /** For the service thread. What cannot be done because the lock is taken is given to {@link #whenFree}. */
-    boolean tryLock() {
+    public boolean tryLock() {
         return lock.tryLock();
     }
 
-    void unlock() {
+    public void unlock() {
         lock.unlock();
         if (!lock.isHeldByCurrentThread()) {
             runPostponed();
@@ -165,7 +198,7 @@ final class Backing {
     /**
      * Has something done, by any thread, when the lock may be free. It must be short, and not need the lock.
      */
-    void whenFree(Runnable action) {
+    public void whenFree(Runnable action) {
         postponed.add(action);
         if (!lock.isLocked()) {
             runPostponed(); // the thread that had the lock may not have seen it
@@ -223,7 +256,7 @@ final class Backing {
     }
 
     /** Where this process reaches it. */
-    long address() {
+    public long address() {
         return address;
     }
 
@@ -231,17 +264,17 @@ final class Backing {
      * Whether the whole memory can be handed out: not while a move that failed half-way waits to be done again. With the lock held,
      * as for the two that follow.
      */
-    boolean isWhole() {
+    public boolean isWhole() {
         return file != null && !moving;
     }
 
     /** The file, for an importer that may write. */
-    Fd fileForWriting() {
+    public Fd fileForWriting() {
         return file;
     }
 
     /** The file, for an importer that may only read. */
-    Fd fileForReading() {
+    public Fd fileForReading() {
         if (readOnly == null) {
             readOnly = MemFd.reopenReadOnly(file);
         }
@@ -249,7 +282,7 @@ final class Backing {
     }
 
     /** Publishes the memory, after a move back to a file if the last publication's end has made it private. */
-    Publication publish(ExportedMemory.Gate gate, Supplier<Publication> opening) {
+    public <T extends Importers> T publish(ExportedMemory.Gate gate, Supplier<T> opening) {
         lock();
         try {
             if (moving) {
@@ -265,7 +298,7 @@ final class Backing {
                 }
             }
             publications.ensureCapacity(publications.size() + 1); // so that adding does not fail
-            Publication publication = opening.get();
+            T publication = opening.get();
             publications.add(publication);
             return publication;
         } finally {
@@ -281,12 +314,12 @@ final class Backing {
      * @throws OsError if there is not enough memory to move to; what was not moved is still seen by importers, and the call can
      *                 be made again
      */
-    void revoke(Publication publication, boolean livesOn) {
+    public void revoke(Importers publication, boolean livesOn) {
         lock();
         try {
             if (publication.handedOut() && file != null) {
-                for (Publication other : publications) {
-                    other.dropImporters();
+                for (Importers other : publications) {
+                    other.drop();
                 }
                 if (livesOn || adopted || users > 1) {
                     moveToPrivatePages();
@@ -328,7 +361,7 @@ final class Backing {
      *
      * @throws RsmException BAD_ADDR, PERM_DENIED, REBIND_NOT_ALLOWED
      */
-    void rebind(String op, long next, Object nextOwner) {
+    public void rebind(String op, long next, Object nextOwner) {
         synchronized (ADOPTED) {
             lock();
             try {
@@ -445,8 +478,19 @@ final class Backing {
         }
     }
 
+    /** Ends one segment's use, which goes on with another memory. Returns that. */
+    public Backing replacedBy(Backing next) {
+        try {
+            release();
+        } catch (RuntimeException | Error e) {
+            next.release();
+            throw e;
+        }
+        return next;
+    }
+
     /** Ends one segment's use. Its publication has ended before. */
-    void release() {
+    public void release() {
         synchronized (ADOPTED) {
             lock();
             try {
@@ -476,7 +520,7 @@ final class Backing {
     }
 
     /** Returns the addresses that were allocated to the system; nothing may be using them. Idempotent. */
-    void unmap() {
+    public void unmap() {
         if (allocated != NOWHERE && UNMAPPED.compareAndSet(this, 0, 1)) {
             Vm.unmap(allocated, length);
         }
