@@ -18,6 +18,7 @@
   Segments    segment contents bytes
   Commands    command commands, for rsmapi.model
   Layouts     layout layout-value, for rsmapi.layout
+  Worlds      world faults, for rsmapi.sim
 
   Generators whose name begins with any- also make what is wrong: the numbers next to the
   limits, extreme ones, wrong types. The others make what is right. All shrink to small
@@ -31,7 +32,8 @@
   (:require [clojure.test.check.generators :as gen]
             [rsmapi.gen.command :as command]
             [rsmapi.gen.layout :as layouts]
-            [rsmapi.gen.value :as value]))
+            [rsmapi.gen.value :as value]
+            [rsmapi.gen.world :as worlds]))
 
 (set! *warn-on-reflection* true)
 (set! *unchecked-math* :warn-on-boxed)
@@ -242,3 +244,28 @@
   returns it."
   [layout]
   (layouts/value layout))
+
+;; ------------------------------------------------------------------ worlds
+
+(defn faults
+  "Fault plans for rsmapi.sim/world: vectors of what goes wrong. Shrinks to fewer faults.
+
+  Options:
+    :nodes          to which it happens, a sequence; default 0 to 2
+    :kinds          the kinds of faults, as in rsmapi.sim/world; default all
+    :messages       the kinds of messages that it happens with; default all
+    :most-messages  the largest :nth; default 20
+    :span           the latest time, and the longest delay, in nanoseconds; default 3000000
+    :most           the most faults; default 4
+    :segments       what is revoked at a time, a sequence of [node segment-id]; default none: revocations
+                    come with messages"
+  ([] (faults nil))
+  ([opts] (worlds/faults opts)))
+
+(defn world
+  "Options for rsmapi.sim/world: a seed, latencies, a fault plan. Shrinks to a world in which little
+  happens. Options as in faults, and
+    :memory   :mirrored or :shared; default: one of the two
+    :timeout  of the worlds, in nanoseconds; default 1000000"
+  ([] (world nil))
+  ([opts] (worlds/world opts)))

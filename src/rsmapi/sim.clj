@@ -10,7 +10,7 @@
           ...)))
 
   Contents: world with-world name close!  now step! run! advance!  cut! mend! kill! stop! continue!
-            history
+            history plan
 
   A world has its own time, in nanoseconds. A call that waits, for an answer or with a timeout, moves it as
   far as it has to: a timeout of five seconds takes none. One seed and one order of calls give one history.
@@ -57,8 +57,6 @@
     (throw (bad "faults" x (str "a fault is a map of some of " (vec (sort fault-keys))))))
   (let [{:keys [at message nth from to node segment-id by]} x
         kind (constant (Fault$Kind/values) (:fault x) "fault")]
-    (when-not (or at message)
-      (throw (bad "faults" x "a fault comes :at a time, or with a :message")))
     (Fault. kind
             (number at -1 "at")
             (when message (constant (Fault$Message/values) message "message"))
@@ -94,7 +92,10 @@
                  {:message :put :nth 3 :fault :revoke}    the exporter unpublishes when it arrives
                  {:message :done :fault :lose}            it never arrives
                  {:message :put :fault :delay :by 70000}
-                 {:message :barrier :fault :fail}         the barrier fails, though all has arrived
+                 {:message :barrier :fault :fail}         the barrier fails, though all has arrived; also
+                                                          with :get and :atomic
+                 {:message :put :nth 3 :fault :kill :node 1}   happens when it arrives, before it has an
+                                                          effect; so do all others but :lose, :delay, :fail
                Messages are :connect :answer :put :get :data :atomic :result :barrier :done :post :revoked
                :disconnect."
   (^World [] (world nil))
@@ -199,13 +200,50 @@
 
 ;; ---------------------------------------------------------------- history
 
-(defn history
-  "What has happened in a world, as a vector of maps: :time (nanoseconds), :event, and what belongs to it:
+(defn- lower [^Enum x] (keyword (text/lower-case (.name x))))
 
+(defn- fault-data
+  "A fault as `world` takes it."
+  [^Fault f]
+  (let [kind (lower (.kind f))
+        [node? link?] [(#{:kill :stop :continue :revoke} kind) (#{:cut :mend} kind)]]
+    (cond-> {:fault kind}
+      (nat-int? (.at f))                                (assoc :at (.at f))
+      (.message f)                                      (assoc :message (lower (.message f)) :nth (.nth f))
+      link?                                             (assoc :from (.from f) :to (.to f))
+      node?                                             (assoc :node (.from f))
+      (and (= :revoke kind) (nat-int? (.segment f)))    (assoc :segment-id (.segment f))
+      (= :delay kind)                                   (assoc :by (.nanos f)))))
+
+(defn- options-of [^World w]
+  (let [^World$Options o (.options w)]
+    {:unit (.unit o) :seed (.seed o) :memory (lower (.memory o)) :latency [(.least o) (.most o)]
+     :timeout (.timeout o) :overtake (.overtake o) :manual (.manual o) :faults (mapv fault-data (.faults o))}))
+
+(defn history
+  "What has happened in a world, as a vector of maps: :time (nanoseconds), :event, and what belongs to it.
+  The first one has the options of the world; with those, and the same calls, everything happens again.
+
+    {:time 0 :event :world :options {:unit 0 :seed 7 ...}}
     {:time 0 :event :put :nth 1 :from 2 :to 1 :segment-id 0x600001 :offset 8 :length 8 :arrives 31234}"
   [world]
-  (mapv (fn [^Map entry]
-          (reduce (fn [m [k v]]
-                    (assoc m (keyword k) (if (= "event" k) (keyword v) v)))
-                  {} entry))
-        (.history (a-world world "history"))))
+  (let [w (a-world world "history")]
+    (into [{:time 0 :event :world :options (options-of w)}]
+          (map (fn [^Map entry]
+                 (reduce (fn [m [k v]]
+                           (assoc m (keyword k) (if (= "event" k) (keyword v) v)))
+                         {} entry)))
+          (.history w))))
+
+(defn plan
+  "The options of a world in which goes wrong what has gone wrong in a history: the options of that world,
+  and among their :faults also what was done by hand, with cut!, mend!, kill!, stop! and continue!, at the
+  times when it was."
+  [history]
+  (let [[{:keys [event options]} & more] (when (sequential? history) history)]
+    (when-not (and (= :world event) (map? options))
+      (throw (args/failure RsmError/BAD_ARGS_ERRORS "plan" :argument "history" :hint "give what history returned")))
+    (update options :faults into
+            (for [{:keys [event time planned] :as entry} more
+                  :when (and (#{:cut :mend :kill :stop :continue} event) (not planned))]
+              (assoc (select-keys entry [:from :to :node]) :fault event :at time)))))

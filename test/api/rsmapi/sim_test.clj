@@ -46,7 +46,9 @@
                {:faults [{:message :no :fault :lose}]} {:manual 1}
                {:unit 4294967296} {:timeout Long/MAX_VALUE} {:latency Long/MAX_VALUE} {:faults [nil]}
                {:faults [{:fault :kill :at 1 :node 64}]} {:faults [{:fault :cut :at 1 :from 0 :to -1}]}
-               {:faults [{:fault :lose :message :put :nth 4294967297}]} {:faults [{:fault :delay :message :put :by Long/MIN_VALUE}]}]]
+               {:faults [{:fault :lose :message :put :nth 4294967297}]} {:faults [{:fault :delay :message :put :by Long/MIN_VALUE}]}
+               {:faults [{:fault :lose :at 5}]} {:faults [{:fault :revoke :at 5 :node 1}]} {:faults [{:fault :fail :message :put}]}
+               {:faults [{:fault :kill :node 1 :at 5 :message :put}]} {:faults [{:fault :lose :message :put :nth 0}]}]]
     (is (= :rsm/bad-args-errors (failure (sim/close! (sim/world bad)))) (pr-str bad)))
   (sim/with-world [w]
     (doseq [f [#(sim/kill! w 4294967296) #(sim/cut! w 64 0) #(sim/cut! w 0 "x") #(sim/cut! w 0 1 :sideways) #(sim/kill! w -1) #(sim/stop! nil 1)
@@ -261,3 +263,37 @@
         (sim/advance! w 1100000000)
         (is (= :rsm/conn-aborted (failure (rsm/put-long! m 0 2))))
         (is (= 1 (rsm/get-long ex 0)))))))
+
+(deftest a-history-becomes-a-plan
+  (let [calls (fn [w im by-hand?]
+                (let [putting #(failure (rsm/put! im 0 (byte-array [%])))
+                      away #(sim/advance! w 500000)
+                      answers [(putting 1)
+                               (do (when by-hand? (sim/cut! w 1 2)) (away) (when by-hand? (sim/mend! w 1 2)) (putting 2))
+                               (do (when by-hand? (sim/stop! w 1)) (away) (when by-hand? (sim/continue! w 1)) (putting 3))
+                               (do (when by-hand? (sim/kill! w 1)) (putting 4))]]
+                  [answers (mapv #(dissoc % :planned) (rest (sim/history w)))]))
+        opts {:seed 11 :timeout 2000000}
+        [plan by-hand] (with-nodes [w ex im opts]
+                         (let [found (calls w im true)]
+                           [(sim/plan (sim/history w)) found]))
+        planned (with-nodes [w ex im plan] (calls w im false))]
+    (is (= [:cut :cut :mend :mend :stop :continue :kill] (map :fault (:faults plan))))
+    (is (= [nil nil nil :rsm/conn-aborted] (first by-hand)))
+    (is (= (first by-hand) (first planned)) "the same calls succeed and fail")
+    (is (= (second by-hand) (second planned)) "at the same times")
+    (is (= plan (with-nodes [w ex im plan] (sim/plan (read-string (pr-str (sim/history w))))))
+        "a plan that has been planned is the same"))
+  (doseq [bad [nil [] [{}] 7 {:event :world}]]
+    (is (= :rsm/bad-args-errors (failure (sim/plan bad))))))
+
+(deftest faults-that-come-with-a-message
+  (doseq [[fault error] {{:fault :kill :node 1} :rsm/barrier-failure
+                         {:fault :stop :node 1} :rsm/barrier-failure
+                         {:fault :cut :from 2 :to 1} :rsm/barrier-failure
+                         {:fault :revoke} :rsm/conn-aborted}]
+    (testing fault
+      (with-nodes [w ex im {:faults [(assoc fault :message :put :nth 2)]}]
+        (is (nil? (rsm/put! im 0 (byte-array [1]))))
+        (is (contains? (hash-set error :rsm/conn-aborted) (failure (rsm/put! im 0 (byte-array [2])))))
+        (is (= [1] (bytes-of ex 1)) "before it has an effect")))))

@@ -6,7 +6,8 @@
             [clojure.test.check.generators :as gen]
             [clojure.test.check.properties :as prop]
             [rsmapi.gen :as rsm-gen]
-            [rsmapi.model :as model]))
+            [rsmapi.model :as model]
+            [rsmapi.sim :as sim]))
 
 (set! *warn-on-reflection* true)
 
@@ -172,3 +173,13 @@
           commands (smallest (rsm-gen/commands {:max-length 60}) (complement aborted?))]
       (is (<= 5 (count commands) 7) (pr-str commands))
       (is (= [:get-controller :create :publish :connect] (map first (take 4 commands)))))))
+
+(deftest worlds-and-what-goes-wrong-in-them
+  (doseq [opts (take 300 (sample (rsm-gen/world {:segments [[1 0x600001]]})))]
+    (sim/close! (sim/world opts)))
+  (is (= #{:lose :delay :fail :cut :mend :kill :stop :continue :revoke}
+         (set (mapcat #(map :fault %) (sample (rsm-gen/faults))))))
+  (is (every? #{{:fault :lose :message :put :nth 1} {:fault :lose :message :put :nth 2}}
+              (mapcat identity (sample (rsm-gen/faults {:kinds [:lose] :messages [:put] :most-messages 2})))))
+  (is (= [{:message :done :nth 1 :fault :lose}]
+         (smallest (rsm-gen/faults) (fn [faults] (not-any? #(= [:lose :done] [(:fault %) (:message %)]) faults))))))

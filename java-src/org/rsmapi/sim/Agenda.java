@@ -3,13 +3,16 @@ package org.rsmapi.sim;
 import java.util.Comparator;
 import java.util.PriorityQueue;
 
-/** What is to happen in a world, in order of time, and of what was planned first where the time is the same. */
+/**
+ * What is to happen in a world, in order of time; at the same time messages come before faults, and what was planned first before the
+ * rest.
+ */
 final class Agenda {
     /** One thing that is to happen. */
-    record Event(long at, long sequence, Runnable action) {}
+    record Event(long at, boolean fault, long sequence, Runnable action) {}
 
     private final PriorityQueue<Event> events =
-        new PriorityQueue<>(Comparator.comparingLong(Event::at).thenComparingLong(Event::sequence));
+        new PriorityQueue<>(Comparator.comparingLong(Event::at).thenComparing(Event::fault).thenComparingLong(Event::sequence));
     private long planned;
     private long now;
 
@@ -19,7 +22,18 @@ final class Agenda {
     }
 
     void at(long time, Runnable action) {
-        events.add(new Event(Math.max(time, now), planned++, action));
+        events.add(new Event(Math.max(time, now), false, planned++, action));
+    }
+
+    void faultAt(long time, Runnable action) {
+        events.add(new Event(Math.max(time, now), true, planned++, action));
+    }
+
+    /** Has the faults happen that come now, if nothing else does. */
+    void meetFaults() {
+        while (!events.isEmpty() && events.peek().fault() && events.peek().at() <= now) {
+            step();
+        }
     }
 
     /** When the next thing happens; {@link Long#MAX_VALUE} if nothing is planned. */

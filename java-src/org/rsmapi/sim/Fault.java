@@ -3,7 +3,8 @@ package org.rsmapi.sim;
 import java.util.Locale;
 
 /**
- * One fault of a plan: at a time, or with the n-th message of a kind, something goes wrong.
+ * One fault of a plan: at a time, or with the n-th message of a kind, something goes wrong. What happens to nodes, links and segments
+ * happens when the message arrives, before it has an effect.
  *
  * @param kind     what goes wrong
  * @param at       when, in nanoseconds since the world began; -1 for one that comes with a message
@@ -11,7 +12,7 @@ import java.util.Locale;
  * @param nth      with which of these messages, from 1 on
  * @param from     CUT and MEND: from which node; KILL, STOP, CONTINUE, REVOKE: which node
  * @param to       CUT and MEND: to which node
- * @param segment  REVOKE: the id; -1 for the segment that the message is for
+ * @param segment  REVOKE: the id; -1, with a message, for the segment that the message is for
  * @param nanos    DELAY: by how much
  */
 public record Fault(Kind kind, long at, Message message, int nth, int from, int to, long segment, long nanos) {
@@ -33,17 +34,39 @@ public record Fault(Kind kind, long at, Message message, int nth, int from, int 
         LOSE,
         /** The message takes longer. */
         DELAY,
-        /** The barrier fails, though all has arrived. */
-        FAIL
+        /** The barrier fails, though all has arrived; so does a get or an atomic operation. */
+        FAIL;
+
+        /** Whether it is something that happens in the world, and not to the message. */
+        boolean isOfTheWorld() {
+            return this != LOSE && this != DELAY && this != FAIL;
+        }
     }
 
     /** Kinds of messages. */
     public enum Message {
         CONNECT, ANSWER, PUT, GET, DATA, ATOMIC, RESULT, BARRIER, DONE, POST, REVOKED, DISCONNECT;
 
+        /** Whether somebody waits for an answer that can say no. */
+        boolean isQuestion() {
+            return this == GET || this == ATOMIC || this == BARRIER;
+        }
+
         /** As in data, such as {@code put}. */
         public String text() {
             return name().toLowerCase(Locale.ROOT);
         }
+    }
+
+    /** Why it makes no sense, or null. */
+    String objection() {
+        if (message == null) {
+            return at < 0 ? "a fault comes at a time or with a message"
+                : !kind.isOfTheWorld() ? "this fault comes with a message"
+                : kind == Kind.REVOKE && segment < 0 ? "a revocation at a time needs a segment id" : null;
+        }
+        return at >= 0 ? "a fault comes at a time or with a message, not both"
+            : nth < 1 ? "messages are counted from 1 on"
+            : kind == Kind.FAIL && !message.isQuestion() ? "only a barrier, a get and an atomic operation can fail" : null;
     }
 }

@@ -89,6 +89,10 @@ public final class World implements AutoCloseable {
                     throw RsmException.of(RsmError.BAD_ARGS_ERRORS, "world").with("fault", fault.kind()).with("node", fault.from())
                         .with("to", fault.to()).hint(Nodes.RANGE + ", and times at most fifty years");
                 }
+                String nonsense = fault.objection();
+                if (nonsense != null) {
+                    throw RsmException.of(RsmError.BAD_ARGS_ERRORS, "world").with("fault", fault.kind()).hint(nonsense);
+                }
             }
         }
     }
@@ -122,7 +126,7 @@ public final class World implements AutoCloseable {
         }
         for (Fault fault : options.faults()) {
             if (fault.at() >= 0) {
-                agenda.at(fault.at(), () -> happen(fault, null));
+                agenda.faultAt(fault.at(), () -> happen(fault, null, true));
             }
         }
     }
@@ -162,7 +166,8 @@ public final class World implements AutoCloseable {
         return SimProvider.TYPE + options.unit();
     }
 
-    Options options() {
+    /** What it is like. */
+    public Options options() {
         return options;
     }
 
@@ -180,6 +185,9 @@ public final class World implements AutoCloseable {
                 lock.lock();
             }
             runSoon();
+            if (lock.getHoldCount() == 1) {
+                agenda.meetFaults();
+            }
         }
 
         @Override
@@ -350,45 +358,45 @@ public final class World implements AutoCloseable {
             throw RsmException.of(RsmError.BAD_ARGS_ERRORS, "world").with("node", from).with("to", to).hint(Nodes.RANGE);
         }
         try (Turn turn = turn()) {
-            happen(new Fault(kind, 0, null, 0, from, to, -1, 0), null);
+            happen(new Fault(kind, 0, null, 0, from, to, -1, 0), null, false);
         }
     }
 
     /** In a turn. {@code met} is the segment for which a message is, or null. */
-    private void happen(Fault fault, SimExport met) {
+    private void happen(Fault fault, SimExport met, boolean planned) {
         if (ended) {
             return;
         }
         Node node = nodes[fault.from()];
         switch (fault.kind()) {
             case CUT:
-                note("cut", "from", fault.from(), "to", fault.to());
+                note("cut", "from", fault.from(), "to", fault.to(), "planned", planned);
                 node.to(fault.to()).cutSince = since(node.to(fault.to()).cutSince);
                 break;
             case MEND:
-                note("mend", "from", fault.from(), "to", fault.to());
+                note("mend", "from", fault.from(), "to", fault.to(), "planned", planned);
                 node.to(fault.to()).cutSince = -1;
                 release(node.to(fault.to()).held);
                 break;
             case STOP:
-                note("stop", "node", fault.from());
+                note("stop", "node", fault.from(), "planned", planned);
                 node.stopped = true;
                 node.idleSince = since(node.idleSince);
                 break;
             case CONTINUE:
-                note("continue", "node", fault.from());
+                note("continue", "node", fault.from(), "planned", planned);
                 node.stopped = false;
                 node.idleSince = node.killed ? node.idleSince : -1;
                 release(node.inbox);
                 break;
             case KILL:
-                note("kill", "node", fault.from());
+                note("kill", "node", fault.from(), "planned", planned);
                 kill(node, fault.from());
                 break;
             case REVOKE:
-                SimExport revoked = fault.segment() < 0 ? met : published.get(place(fault.from(), (int) fault.segment()));
+                SimExport revoked = fault.message() != null && fault.segment() < 0 ? met : published.get(place(fault.from(), (int) fault.segment()));
                 if (revoked != null) {
-                    note("revoke", "node", revoked.node(), "segment-id", revoked.segmentId());
+                    note("revoke", "node", revoked.node(), "segment-id", revoked.segmentId(), "planned", planned);
                     try {
                         revoked.revoke("unpublished", true);
                     } catch (OsError e) {
@@ -490,13 +498,15 @@ public final class World implements AutoCloseable {
         long at = Math.max(agenda.now() + latency(), notBefore);
         boolean lost = false;
         boolean fails = false;
-        SimExport toRevoke = null;
+        List<Fault> met = new ArrayList<>();
         for (Fault fault : options.faults()) {
             if (fault.message() == kind && fault.nth() == nth) {
                 lost |= fault.kind() == Fault.Kind.LOSE;
                 fails |= fault.kind() == Fault.Kind.FAIL;
                 at += fault.kind() == Fault.Kind.DELAY ? fault.nanos() : 0;
-                toRevoke = fault.kind() == Fault.Kind.REVOKE ? segment : toRevoke;
+                if (fault.kind().isOfTheWorld()) {
+                    met.add(fault);
+                }
             }
         }
         Map<String, Object> entry = note(kind.text(), "nth", nth, "from", from, "to", to);
@@ -508,13 +518,10 @@ public final class World implements AutoCloseable {
             return new Sent(at, fails);
         }
         entry.put("arrives", at);
-        SimExport revoked = toRevoke;
-        agenda.at(at, () -> arrive(from, to, () -> {
-            if (revoked != null) {
-                happen(new Fault(Fault.Kind.REVOKE, 0, null, 0, revoked.node(), 0, -1, 0), revoked);
-            }
-            action.run();
-        }));
+        agenda.at(at, () -> {
+            met.forEach(fault -> happen(fault, segment, true));
+            arrive(from, to, action);
+        });
         return new Sent(at, fails);
     }
 
