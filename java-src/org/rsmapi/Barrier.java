@@ -29,6 +29,8 @@ public final class Barrier implements AutoCloseable {
 
     private final ImportSegment segment;
     private volatile State state = State.CLOSED;
+    /** {@link RemoteAccess#misses()} when it was opened. */
+    private volatile long missesBefore;
 
     Barrier(ImportSegment segment) {
         this.segment = segment;
@@ -89,6 +91,7 @@ public final class Barrier implements AutoCloseable {
 
     private void openRemotely(RemoteAccess remote) {
         boolean opened = false;
+        missesBefore = remote.misses();
         try {
             remote.openBarrier("open-barrier");
             opened = true;
@@ -122,7 +125,8 @@ public final class Barrier implements AutoCloseable {
      * (rsm_memseg_import_close_barrier(3RSM)). It is closed also if it reports that they may not have.
      *
      * @throws RsmException in this order: BARRIER_UNINITIALIZED (destroyed), BAD_SEG_HNDL (the segment is disconnected),
-     *     BARRIER_NOT_OPENED, CONN_ABORTED, BARRIER_FAILURE (where memory is mirrored: there was no answer)
+     *     BARRIER_NOT_OPENED, CONN_ABORTED, BARRIER_FAILURE (where memory is mirrored: there was no answer, or since the open another
+     *     call has got none)
      */
     public void closeBarrier() {
         VarHandle.fullFence(); // what was written is there before the generation is read
@@ -132,7 +136,7 @@ public final class Barrier implements AutoCloseable {
             state = State.CLOSED;
         }
         if (segment.remote() != null) {
-            segment.remote().closeBarrier("close-barrier");
+            segment.remote().closeBarrier("close-barrier", missesBefore);
         } else {
             segment.checkAborted("close-barrier");
         }

@@ -2,6 +2,7 @@ package org.rsmapi;
 
 import static org.rsmapi.mem.Engine.ENGINE;
 
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.LongSupplier;
 import org.rsmapi.mem.Stage;
 import org.rsmapi.mirror.Mirror;
@@ -18,6 +19,9 @@ final class RemoteAccess {
     private final RemoteMemory memory;
     /** Why something that this process has written was not sent when its mapping ended. The next barrier that is closed reports it. */
     private volatile RsmException unsent;
+    /** How often it could not be found out whether all had arrived, and why the last time. */
+    private final AtomicLong misses = new AtomicLong();
+    private volatile RsmException lastMiss;
 
     RemoteAccess(ImportSegment segment, RemoteMemory memory) {
         this.segment = segment;
@@ -99,23 +103,26 @@ final class RemoteAccess {
     /**
      * Sends what the mirror has, and waits until all has arrived.
      *
+     * @param missesBefore  {@link #misses()} when the barrier was opened
      * @throws RsmException BARRIER_FAILURE, CONN_ABORTED
      */
-    void closeBarrier(String op) {
+    void closeBarrier(String op, long missesBefore) {
         segment.checkAborted(op);
         RsmException before = unsent;
         unsent = null;
         Mirror mirror = mirror();
-        try {
+        ask(op, () -> {
             if (mirror != null) {
-                mirror.pushAndConfirm(0, mirror.length());
+                confirming(mirror, () -> mirror.pushAndConfirm(0, mirror.length()));
             } else {
-                memory.confirm();
+                confirming(null, memory::confirm);
             }
-        } catch (RsmException e) {
-            throw inOp(op, e);
-        }
+        });
         segment.checkAborted(op);
+        if (misses.get() != missesBefore) {
+            throw about(RsmException.of(RsmError.BARRIER_FAILURE, op)).causedBy(lastMiss)
+                .hint("since the barrier was opened, another call could not find out whether all that had been written has arrived");
+        }
         if (before != null) {
             throw about(RsmException.of(RsmError.BARRIER_FAILURE, op)).causedBy(before)
                 .hint("what was written to a mapping could not be sent when it was unmapped");
@@ -139,7 +146,7 @@ final class RemoteAccess {
     }
 
     void push(String op, Mirror mirror, long at, long length) {
-        ask(op, () -> mirror.pushAndConfirm(at, length));
+        ask(op, () -> confirming(mirror, () -> mirror.pushAndConfirm(at, length)));
         segment.checkAborted(op);
     }
 
@@ -175,7 +182,27 @@ final class RemoteAccess {
      * @throws RsmException BARRIER_FAILURE, CONN_ABORTED
      */
     void confirm(String op) {
-        ask(op, memory::confirm);
+        Mirror mirror = mirror();
+        ask(op, () -> confirming(mirror, mirror == null ? memory::confirm : mirror::confirm));
+    }
+
+    /** Asks whether all has arrived. If not, or if there is no answer, other calls have to know: they are not told again. */
+    private void confirming(Mirror mirror, Runnable question) {
+        try {
+            question.run();
+        } catch (RsmException e) {
+            lastMiss = e;
+            misses.incrementAndGet();
+            if (mirror != null) {
+                mirror.missed();
+            }
+            throw e;
+        }
+    }
+
+    /** How often it could not be found out whether all had arrived. */
+    long misses() {
+        return misses.get();
     }
 
     // ---- atomic access ----

@@ -40,6 +40,8 @@ public final class Mirror extends PlacedRange {
     private final ReentrantLock turn = new ReentrantLock();
     /** Whether the pages may be gone: nothing is to be brought in or sent any more. */
     private volatile boolean gone;
+    /** Whether words were sent of which it is not known whether they have arrived. */
+    private volatile boolean unconfirmed;
     /** Whether the memory may be in use for something else. Changed by the one whose turn it is. */
     private boolean finished;
     /** Whether the twin is unmapped. Read and changed by the one whose turn it is. */
@@ -183,19 +185,55 @@ public final class Mirror extends PlacedRange {
      */
     public void pushAndConfirm(long at, long length) {
         Stack.lock(turn);
-        boolean counts = twin != null && !gone;
         boolean arrived = false;
         try {
             send(at, length);
             remote.confirm();
             arrived = true;
         } finally {
-            if (counts) {
+            end(arrived);
+        }
+    }
+
+    /**
+     * Waits until all that was sent has arrived, pushed or put.
+     *
+     * @throws RsmException what {@link RemoteMemory#confirm} throws
+     */
+    public void confirm() {
+        if (!unconfirmed) {
+            remote.confirm();
+            return;
+        }
+        Stack.lock(turn);
+        boolean arrived = false;
+        try {
+            remote.confirm();
+            arrived = true;
+        } finally {
+            end(arrived);
+        }
+    }
+
+    /** Notes that what was sent may not have arrived: it is sent again. */
+    public void missed() {
+        if (unconfirmed) {
+            Stack.lock(turn);
+            end(false);
+        }
+    }
+
+    /** Ends a turn in which an answer has told, or not, that what was sent has arrived. */
+    private void end(boolean arrived) {
+        try {
+            if (twin != null && !released) {
                 if (!arrived) {
                     twin.unsure.addAll(twin.sent);
                 }
                 twin.sent.clear();
+                unconfirmed = false;
             }
+        } finally {
             settle();
         }
     }
@@ -234,6 +272,7 @@ public final class Mirror extends PlacedRange {
         try {
             remote.put(start + from, data, bytes);
             sent = true;
+            unconfirmed = true;
         } finally {
             (sent ? twin.sent : twin.unsure).add(from / WORD, (from + bytes) / WORD);
         }

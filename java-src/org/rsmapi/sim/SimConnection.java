@@ -135,8 +135,13 @@ final class SimConnection implements Connection, RemoteMemory {
     /** At the exporter's node: the memory is taken away. What arrives from now on changes nothing. */
     void revoke(String reason) {
         revoked = true;
-        taken = world.shares();
+        loseMemory();
         world.send(Message.REVOKED, exporter, importer, 0, null, () -> abort(reason), "segment-id", segmentId);
+    }
+
+    /** What is mapped is not the exporter's any more. */
+    void loseMemory() {
+        taken = world.shares();
     }
 
     /** At the exporter's node, which ends. */

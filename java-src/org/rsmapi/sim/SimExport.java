@@ -35,6 +35,8 @@ final class SimExport implements ExportedMemory, Backing.Importers {
     private final Backing first;
     private final SimSignals signals;
     private final List<SimConnection> importers = new ArrayList<>();
+    /** Importers when the node ended: they may have the memory. */
+    private final List<SimConnection> orphans = new ArrayList<>();
     private volatile Backing backing;
     private AccessPolicy access;
     private String layout;
@@ -165,6 +167,8 @@ final class SimExport implements ExportedMemory, Backing.Importers {
         }
         if (listed) {
             backing.revoke(this, livesOn);
+            orphans.forEach(SimConnection::loseMemory);
+            orphans.clear();
             listed = false;
             handedOut = false;
         }
@@ -182,6 +186,7 @@ final class SimExport implements ExportedMemory, Backing.Importers {
         for (SimConnection importer : importers) {
             importer.isGone();
         }
+        orphans.addAll(importers);
         importers.clear();
         segmentId = -1;
     }
