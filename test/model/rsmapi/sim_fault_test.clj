@@ -33,7 +33,10 @@
 (def ^:private counter 10)
 (def ^:private of-importers (mapcat words [1 2]))
 
-(defn- place [word] (+ (* 8 (long word)) (if (odd? word) 2048 0)))
+(defn- place
+  "Most words have neighbours."
+  [word]
+  (+ (* 8 (long word)) (if (#{3 7 9} word) 2048 0)))
 
 (defn- value
   "Of the n-th write: what is torn is no such value."
@@ -378,13 +381,13 @@
 
 (def ^:private a-command
   (let [i (gen/elements [1 2])
-        word (gen/choose 0 3)
+        word (gen/frequency [[1 (gen/return 0)] [2 (gen/choose 0 3)]])
         on (fn [op & more] (apply gen/tuple (gen/return op) i more))
         by-exporter (fn [op & more] (apply gen/tuple (gen/return op) (gen/return nil) more))]
     (gen/frequency
      [[2 (on :connect)]
       [1 (on :disconnect)]
-      [3 (on :mode (gen/elements [:explicit :implicit]))]
+      [3 (on :mode (gen/elements [:explicit :implicit :explicit]))]
       [8 (on :put word)]
       [3 (on :put-bytes word)]
       [3 (gen/let [i i, some-words (gen/vector word 1 4)] (into [:putv i] some-words))]
@@ -395,7 +398,7 @@
       [8 (on :store word)]
       [6 (on :load (gen/choose 0 9))]
       [4 (on :open)]
-      [3 (on :order)]
+      [4 (on :order)]
       [4 (on :close)]
       [2 (on :push)]
       [2 (on :pull)]
@@ -451,3 +454,111 @@
 
 (deftest what-holds-when-things-go-wrong-with-shared-memory
   (promises-hold :shared (runner/trials 500 20000)))
+
+;; --------------------------------------------------------- faults of our own
+
+(defn- over-remote
+  "The interconnect of a node of a world, where the memory that connections reach is what `change` makes of it."
+  ^Interconnect [unit node change]
+  (let [^Interconnect sim (.open (SimProvider.) "sim" unit node)]
+    (reify Interconnect
+      (name [_] (.name sim))
+      (localNode [_] (.localNode sim))
+      (localOnly [_] (.localOnly sim))
+      (maxAccessEntries [_] (.maxAccessEntries sim))
+      (attributes [_] (.attributes sim))
+      (capabilities [_] (.capabilities sim))
+      (nanoTime [_] (.nanoTime sim))
+      (ended [_] (.ended sim))
+      (allocate [_ length options] (.allocate sim length options))
+      (adopt [_ address length owner options] (.adopt sim address length owner options))
+      (close [_] (.close sim))
+      (connect [_ node id permission deadline listener]
+        (let [^Connection real (.connect sim node id permission deadline listener)
+              ^RemoteMemory memory (change (.remote real))]
+          (reify Connection
+            (capabilities [_] (.capabilities real))
+            (size [_] (.size real))
+            (byteOrder [_] (.byteOrder real))
+            (layout [_] (.layout real))
+            (signals [_] (.signals real))
+            (post [_ accumulate] (.post real accumulate))
+            (exporterPid [_] (.exporterPid real))
+            (exporterUid [_] (.exporterUid real))
+            (aborted [_] (.aborted real))
+            (remote [_] memory)
+            (map [_ placement address permission offset length options]
+              (.map real placement address permission offset length options))
+            (close [_] (.close real))))))))
+
+(defn- memory
+  "What a connection reaches, but for the operations given: functions of that and the arguments."
+  [^RemoteMemory real {:keys [put get order confirm add]}]
+  (reify RemoteMemory
+    (put [_ offset address length] (if put (put real offset address length) (.put real offset address length)))
+    (get [_ offset address length] (if get (get real offset address length) (.get real offset address length)))
+    (open [_] (.open real))
+    (order [_] (if order (order real) (.order real)))
+    (confirm [_] (if confirm (confirm real) (.confirm real)))
+    (compareAndExchange [_ offset width expected value] (.compareAndExchange real offset width expected value))
+    (getAndAdd [_ offset width delta] (if add (add real offset width delta) (.getAndAdd real offset width delta)))))
+
+(def ^:private planted
+  "What could be wrong in a mirror or an interconnect."
+  {:a-push-loses-a-word
+   (fn [real] (memory real {:put (fn [^RemoteMemory r offset address length]
+                                   (when (< 8 (long length)) ; only a push has more than a word here
+                                     (.put r offset address (- (long length) 8)))
+                                   (when (= 8 (long length)) (.put r offset address length)))}))
+   :a-close-does-not-ask
+   (fn [real] (memory real {:confirm (fn [_])}))
+   :a-write-is-acknowledged-before-it-is-made
+   (fn [real] (let [late (atom [])]
+                (memory real {:put (fn [^RemoteMemory r offset address length]
+                                     (let [bytes (byte-array length)]
+                                       (.copyToArray org.rsmapi.mem.Engine/ENGINE address bytes 0 (int length))
+                                       (swap! late conj [offset bytes])))
+                              :confirm (fn [^RemoteMemory r]
+                                         (.confirm r)
+                                         (with-open [stage (org.rsmapi.mem.Stage/take)]
+                                           (doseq [[offset ^bytes bytes] (first (reset-vals! late []))]
+                                             (.copyFromArray org.rsmapi.mem.Engine/ENGINE bytes 0 (.address stage) (alength bytes))
+                                             (.put r offset (.address stage) (alength bytes)))))})))
+   :half-an-element-is-written
+   (fn [real] (memory real {:put (fn [^RemoteMemory r offset address length]
+                                   (let [half (quot (long length) 2)]
+                                     (.put r offset address half)
+                                     (.put r (+ (long offset) half) (+ (long address) half) (- (long length) half))))}))
+   :a-read-is-old
+   (fn [real] (let [reads (atom 0)]
+                (memory real {:get (fn [^RemoteMemory r offset address length]
+                                     (when (or (< (long length) 4096) (= 1 (swap! reads inc)))
+                                       (.get r offset address length)))})))
+   :order-does-nothing
+   (fn [real] (memory real {:order (fn [_])}))
+   :atomics-happen-twice
+   (fn [real] (memory real {:add (fn [^RemoteMemory r offset width delta]
+                                   (let [before (.getAndAdd r offset width delta)]
+                                     (.getAndAdd r offset width delta)
+                                     before))}))
+   :failures-are-hidden
+   (fn [real] (memory real {:confirm (fn [^RemoteMemory r]
+                                       (try (.confirm r)
+                                            (catch RsmException e
+                                              (when (= :rsm/conn-aborted (:rsm/error (ex-data e))) (throw e)))))}))
+   :an-answer-is-waited-for-too-long
+   (fn [real] (memory real {:confirm (fn [^RemoteMemory r]
+                                       (try (.confirm r)
+                                            (catch RsmException _ (try (.confirm r) (catch RsmException _ (.confirm r))))))}))})
+
+(deftest what-is-planted-is-found
+  (doseq [[fault change] planted]
+    (testing fault
+      (binding [*controller* (fn [world node]
+                               (far/controller-of (over-remote 0 node change)))]
+        (let [{:keys [result]} (search :mirrored 10000 17)]
+          (is (false? (:pass? result)))
+          (when (= false (:pass? result))
+            (println "  " fault "after" (:num-tests result) "sequences:"
+                     (let [[opts commands] (:smallest (:shrunk result))]
+                       (str (count commands) " calls, " (count (:faults opts)) " faults")))))))))

@@ -120,14 +120,19 @@
       (connection segment))
     (close [_])))
 
+(defn controller-of
+  "A controller of an interconnect."
+  ^Controller [interconnect]
+  (let [made (.newInstance (doto (.getDeclaredConstructor Controller (into-array Class [Interconnect]))
+                             (.setAccessible true))
+                           (object-array [interconnect]))]
+    (.setInt (doto (.getDeclaredField Controller "references") (.setAccessible true)) made 1)
+    made))
+
 (defn controller
   "A controller over which every segment is this one."
   ^Controller [segment]
-  (let [made (.newInstance (doto (.getDeclaredConstructor Controller (into-array Class [Interconnect]))
-                             (.setAccessible true))
-                           (object-array [(interconnect segment)]))]
-    (.setInt (doto (.getDeclaredField Controller "references") (.setAccessible true)) made 1)
-    made))
+  (controller-of (interconnect segment)))
 
 (defn with-controller*
   "Calls f with a controller over which every segment is this one."
