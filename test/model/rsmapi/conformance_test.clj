@@ -7,6 +7,7 @@
             [rsmapi.test.child :as child]
             [rsmapi.core :as rsm]
             [rsmapi.error :as error]
+            [rsmapi.sim :as sim]
             [rsmapi.test.runner :as runner])
   (:import (com.sun.jna Function Native Pointer)
            (java.io RandomAccessFile)
@@ -94,8 +95,15 @@
         (and (= 24 (:rsm/code id)) (pos? attempts)) (do (Thread/sleep 50) (recur (dec attempts)))
         :else (rsm/publish! segment opts)))))
 
+(def ^:private ^:dynamic *over*
+  "Another interconnect to play over: {:controller what loopback is to be, :settle called after each call}, or nil."
+  nil)
+
+(defn- get-controller [controller & opts]
+  (opened (apply rsm/get-controller (if (and *over* (= "loopback" controller)) (:controller *over*) controller) opts)))
+
 (def ^:private calls
-  {:get-controller     (comp opened rsm/get-controller)
+  {:get-controller     get-controller
    :release-controller release!
    :controller-attr    rsm/controller-attr
    :node-id            rsm/node-id
@@ -221,6 +229,8 @@
           value (apply (or (calls function)
                            (throw (IllegalArgumentException. (str "no such call: " function))))
                        (map #(resolved names %) arguments))]
+      (when *over*
+        ((:settle *over*)))
       (when as
         (swap! world assoc-in [:names as] value))
       (cond-> {:code 0}
@@ -423,6 +433,21 @@
 (deftest topology-and-id-ranges (play-group! :topology-and-id-ranges))
 
 (deftest rebind (play-group! :rebind))
+
+(defn- play-over-sim! [memory]
+  (let [alone  (filter #(= [:self] (distinct (map process-of (places-of %)))) (mapcat val (:cases conformance)))
+        others (merge (get-in conformance [:elsewhere :sim]) (get-in conformance [:elsewhere memory]))
+        played (remove (comp others :case) alone)]
+    (println (str "   over sim, " (name memory) ": " (count played) " cases"))
+    (is (< 80 (count played)))
+    (doseq [c played]
+      (sim/with-world [w {:memory memory}]
+        (binding [*over* {:controller (sim/name w) :settle #(sim/run! w)}]
+          (play-case! c))))))
+
+(deftest over-simulated-shared-memory (play-over-sim! :shared))
+
+(deftest over-simulated-mirrored-memory (play-over-sim! :mirrored))
 
 (deftest every-case-is-somewhere
   (let [{:keys [numbers cases never]} conformance
