@@ -14,6 +14,7 @@
             [rsmapi.core :as rsm]
             [rsmapi.gen :as rsm-gen]
             [rsmapi.model :as model]
+            [rsmapi.sim :as sim]
             [rsmapi.test.model-runner :as player]
             [rsmapi.test.runner :as runner])
   (:import (java.util.concurrent CyclicBarrier TimeUnit)))
@@ -24,10 +25,15 @@
 
 (def ^:private id (+ 0x600000 (rand-int 0x7A000000)))
 
-(def ^:private start
+(def ^:private ^:dynamic *controller*
+  "Arguments of get-controller."
+  ["loopback"])
+
+(defn- start
   "What there is when the commands begin: two connections to a segment, one of them mapped, and one
   segment that is not published."
-  [[:get-controller :c "loopback"]
+  []
+  [(into [:get-controller :c] *controller*)
    [:create :ex :c {:size (rsm/page-size)}]
    [:create :ex2 :c {:size (rsm/page-size)}]
    [:publish :ex {:segment-id id}]
@@ -103,15 +109,16 @@
 
 (defn- all-courses [state]
   (courses (gen/scale #(+ 20 %)
-                      (rsm-gen/commands {:state (first (model/run state start))
+                      (rsm-gen/commands {:state (first (model/run state (start)))
                                          :ops ops :max-length 14 :segment-ids [id (inc id)]
-                                         :controllers [["loopback"]]}))))
+                                         :controllers [*controller*]}))))
 
 ;; ------------------------------------------------------------------- playing
 
 (defn- perform-all [env commands]
   (reduce (fn [[env results] command]
             (let [[env result] (player/perform env command)]
+              (player/*settle*) ; only then is the call over
               [env (conj results result)]))
           [env []]
           commands))
@@ -139,13 +146,13 @@
   "Plays a course, and ends all that it has made. Returns it with the :results of the threads, the
   :started of the commands before, and the :answers to :questions in the end."
   [{:keys [before a b] :as course}]
-  (let [[env started] (perform-all {} (concat start before))
+  (let [[env started] (perform-all {} (concat (start) before))
         [[env-a results-a] [env-b results-b]] (at-once #(perform-all env a) #(perform-all env b))
         env (merge env env-a env-b)]
     (try
       (let [questions (questions course)
             [_ answers] (perform-all env questions)]
-        (assoc course :started (subvec started (count start)) :results {:a results-a :b results-b}
+        (assoc course :started (subvec started (count (start))) :results {:a results-a :b results-b}
                :questions questions :answers answers))
       (finally
         (player/end! (reverse (vals env)))))))
@@ -204,7 +211,7 @@
     (boolean (search state a b))))
 
 (defn- linearizable? [state {:keys [before a b started results questions answers]}]
-  (let [[state expected] (model/run (first (model/run state start)) before)]
+  (let [[state expected] (model/run (first (model/run state (start))) before)]
     (or (some :unspecified expected)
         (and (every? true? (map player/agrees? expected started))
              (explained? state (map vector a (:a results)) (map vector b (:b results))
@@ -216,16 +223,16 @@
   "Plays a course, {:before :a :b}, so many times, until it cannot be explained; prints what came of it
   then. Returns whether it was explained each time."
   ([course] (check course 1000))
-  ([course times]
-   (let [state (player/initial-state)]
-     (if-let [{:keys [results answers]} (some #(when-not (linearizable? state %) %) (repeatedly times #(play course)))]
-       (do (doseq [[thread commands] [["before" (concat start (:before course))] ["a" (:a course)] ["b" (:b course)]]
-                   [command result] (map vector commands (concat (results (keyword thread)) (repeat nil)))]
-             (println (str thread "> " (player/pasteable (player/code command)) (when result (str "   ;=> " (pr-str result))))))
-           (doseq [[question answer] (map vector (questions course) answers)]
-             (println (str "in the end> " (player/pasteable (player/code question)) "   ;=> " (pr-str answer))))
-           false)
-       true))))
+  ([course times] (check (player/initial-state) course times))
+  ([state course times]
+   (if-let [{:keys [results answers]} (some #(when-not (linearizable? state %) %) (repeatedly times #(play course)))]
+     (do (doseq [[thread commands] [["before" (concat (start) (:before course))] ["a" (:a course)] ["b" (:b course)]]
+                 [command result] (map vector commands (concat (results (keyword thread)) (repeat nil)))]
+           (println (str thread "> " (player/pasteable (player/code command)) (when result (str "   ;=> " (pr-str result))))))
+         (doseq [[question answer] (map vector (questions course) answers)]
+           (println (str "in the end> " (player/pasteable (player/code question)) "   ;=> " (pr-str answer))))
+         false)
+     true)))
 
 (defn- failing
   "The smallest course found that cannot be explained, with its :seed, or nil after n courses or so
@@ -262,22 +269,33 @@
 
 (use-fixtures :once with-controller)
 
-(deftest two-threads-are-as-one-after-the-other
+(defn- explained! [state {:keys [label] :as limits}]
   (let [seed (runner/new-seed)
         counts (atom {:played 0 :commands 0})
-        state (player/initial-state)
         course (failing state (all-courses state)
-                        (assoc (if (runner/long-run?) {:n 200000 :seconds 1800} {:n 3000 :seconds 7})
+                        (assoc limits
                                :seed seed :shrinking 8
                                :on-play (fn [{:keys [a b]}]
                                           (swap! counts #(-> %
                                                              (update :played inc)
                                                              (update :commands + (count a) (count b)))))))]
-    (println (str "  two threads: " (:played @counts) " courses, " (:commands @counts) " commands at once, seed " seed))
+    (println (str "  two threads, " label ": " (:played @counts) " courses, " (:commands @counts) " commands at once, seed " seed))
     (is (nil? course)
         (when course
-          (str "seed " (:seed course) "\n" (with-out-str (check course))
+          (str "seed " (:seed course) "\n" (with-out-str (check state course 1000))
                "\n(require 'rsmapi.two-thread-test)\n(rsmapi.two-thread-test/check\n " (player/pasteable course) ")")))))
+
+(deftest two-threads-are-as-one-after-the-other
+  (explained! (player/initial-state)
+              (assoc (if (runner/long-run?) {:n 200000 :seconds 1800} {:n 3000 :seconds 7}) :label "loopback")))
+
+(deftest two-threads-over-a-simulated-interconnect
+  (doseq [memory [:shared :mirrored]]
+    (sim/with-world [w {:memory memory}]
+      (binding [*controller* [(sim/name w) {:node 0}]
+                player/*settle* #(sim/run! w)]
+        (explained! (player/initial-state {:worlds {0 memory} :uid 1000 :gid 1000 :groups #{} :privileged? false})
+                    (assoc (if (runner/long-run?) {:n 100000 :seconds 600} {:n 1000 :seconds 4}) :label (name memory)))))))
 
 (deftest the-checker-can-fail
   (let [state (player/initial-state)]
