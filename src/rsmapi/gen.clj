@@ -248,12 +248,14 @@
 ;; ------------------------------------------------------------------ worlds
 
 (defn faults
-  "Fault plans for rsmapi.sim/world: vectors of what goes wrong. Shrinks to fewer faults.
+  "Fault plans for rsmapi.sim/world: vectors of what goes wrong. Shrinks to fewer faults, and to those
+  kinds and messages that come first in the options.
 
   Options:
     :nodes          to which it happens, a sequence; default 0 to 2
     :kinds          the kinds of faults, as in rsmapi.sim/world; default all
-    :messages       the kinds of messages that it happens with; default all
+    :messages       the kinds of messages that it happens with; default all. Those that a program
+                    sends, and no others, make more faults hit
     :most-messages  the largest :nth; default 20
     :span           the latest time, and the longest delay, in nanoseconds; default 3000000
     :most           the most faults; default 4
@@ -266,6 +268,6 @@
   "Options for rsmapi.sim/world: a seed, latencies, a fault plan. Shrinks to a world in which little
   happens. Options as in faults, and
     :memory   :mirrored or :shared; default: one of the two
-    :timeout  of the worlds, in nanoseconds; default 1000000"
+    :timeout  of the worlds, in nanoseconds; default 10000000, which is more than the latencies"
   ([] (world nil))
   ([opts] (worlds/world opts)))

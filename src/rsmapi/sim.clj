@@ -123,6 +123,8 @@
   [[sym & opts] & body]
   (scope/opened "with-world" sym `World `(world ~@opts) body))
 
+(defmethod print-method World [w ^java.io.Writer writer] (.write writer (str w)))
+
 (defn- a-world ^World [x op]
   (if (instance? World x)
     x
@@ -184,12 +186,13 @@
   ([world from to way] (each-way #(.mend ^World %1 %2 %3) (a-world world "mend") from to way)))
 
 (defn kill!
-  "Ends a node at once, with its segments, connections and controllers. Returns nil."
+  "Ends a node at once, with its segments, connections and controllers. Nobody is told: who is connected to
+  it finds out after the world's timeout. Returns nil."
   [world node]
   (.kill (a-world world "kill") (small-number node nil "node")))
 
 (defn stop!
-  "Lets a node do nothing any more. Returns nil."
+  "Lets nothing arrive at a node any more, and nothing that it sends leave it; what is sent waits. Returns nil."
   [world node]
   (.stop (a-world world "stop") (small-number node nil "node")))
 
@@ -222,18 +225,21 @@
 
 (defn history
   "What has happened in a world, as a vector of maps: :time (nanoseconds), :event, and what belongs to it.
-  The first one has the options of the world; with those, and the same calls, everything happens again.
+  The first one has the options of the world; with those, and the same calls, everything happens again. A
+  history has the newest 100,000 entries, and the first one says how many older ones were :forgotten.
 
     {:time 0 :event :world :options {:unit 0 :seed 7 ...}}
     {:time 0 :event :put :nth 1 :from 2 :to 1 :segment-id 0x600001 :offset 8 :length 8 :arrives 31234}"
   [world]
-  (let [w (a-world world "history")]
-    (into [{:time 0 :event :world :options (options-of w)}]
+  (let [w (a-world world "history")
+        entries (.history w)
+        forgotten (.forgotten w)]
+    (into [(cond-> {:time 0 :event :world :options (options-of w)}
+             (pos? forgotten) (assoc :forgotten forgotten))]
           (map (fn [^Map entry]
-                 (reduce (fn [m [k v]]
-                           (assoc m (keyword k) (if (= "event" k) (keyword v) v)))
-                         {} entry)))
-          (.history w))))
+                 (apply array-map ; in this order
+                        (mapcat (fn [[k v]] [(keyword k) (if (= "event" k) (keyword v) v)]) entry))))
+          entries)))
 
 (defn plan
   "The options of a world in which goes wrong what has gone wrong in a history: the options of that world,

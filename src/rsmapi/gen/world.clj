@@ -73,4 +73,4 @@
             memory (if memory (gen/return memory) (gen/elements [:mirrored :shared]))
             faults (faults opts)]
     {:seed seed :latency latency :overtake overtake :memory memory :faults faults
-     :timeout (get opts :timeout 1000000)}))
+     :timeout (get opts :timeout 10000000)}))

@@ -297,3 +297,53 @@
         (is (nil? (rsm/put! im 0 (byte-array [1]))))
         (is (contains? (hash-set error :rsm/conn-aborted) (failure (rsm/put! im 0 (byte-array [2])))))
         (is (= [1] (bytes-of ex 1)) "before it has an effect")))))
+
+(deftest what-becomes-of-those-who-are-gone
+  (testing "a killed importer is not one any more, when that is noticed"
+    (with-nodes [w ex im {}]
+      (sim/kill! w 2)
+      (is (= 1 (rsm/importers ex)))
+      (sim/advance! w 1000000000)
+      (is (= 0 (rsm/importers ex)))))
+  (testing "what a stopped node sends waits"
+    (with-nodes [w ex im {}]
+      (sim/stop! w 2)
+      (rsm/signal-post! im)
+      (sim/advance! w 100000)
+      (is (= :rsm/timeout (failure (rsm/signal-wait! ex {:timeout-ms 0}))))
+      (sim/continue! w 2)
+      (is (nil? (rsm/signal-wait! ex {:timeout-ms 1})))))
+  (testing "who waits for a node that has ended does not wait for ever"
+    (with-nodes [w ex im {:timeout 1000000}]
+      (sim/kill! w 1)
+      (sim/advance! w 999999)
+      (is (= #{:rsm/conn-aborted} (set (repeatedly 50 #(failure (rsm/get! im 0 (byte-array 1)))))))))
+  (testing "an answer that arrives after its sender has been gone for too long"
+    (sim/with-world [w {:latency 2000000 :timeout 1000000 :faults [{:at 2500000 :fault :kill :node 1}]}]
+      (rsm/with-controller [one (sim/name w) {:node 1}]
+        (rsm/with-controller [two (sim/name w) {:node 2}]
+          (rsm/with-exported-segment [ex one {:size page :segment-id id :acl [{:node 2 :perm 0600}]}]
+            (let [im (error/catching (rsm/connect! two {:node 1 :segment-id id :timeout-ms 100}))]
+              (is (or (:rsm/error im)
+                      (= #{:rsm/conn-aborted} (set (repeatedly 50 #(failure (rsm/get! im 0 (byte-array 1)))))))))))))))
+
+(deftest signals-come-after-what-was-ordered
+  (doseq [seed (range 50)]
+    (with-nodes [w ex im {:seed seed :latency [1000 100000]}]
+      (rsm/set-barrier-mode! im :explicit)
+      (let [b (rsm/init-barrier! im)]
+        (rsm/open-barrier! b)
+        (rsm/put! im 0 (byte-array [1]))
+        (rsm/order-barrier! b)
+        (rsm/signal-post! im)
+        (rsm/signal-wait! ex {:timeout-ms 10})
+        (is (= [1] (bytes-of ex 1)))))))
+
+(deftest histories-have-an-end
+  (with-nodes [w ex im {}]
+    (dotimes [_ 100100] (rsm/signal-post! im))
+    (let [[first-one & more] (sim/history w)]
+      (is (= 100000 (count more)))
+      (is (< 99 (long (:forgotten first-one))))
+      (is (= [:time :event :nth] (take 3 (keys (last more))))))
+    (is (re-matches #"#<World sim0 at \d+ ns>" (pr-str w)))))

@@ -105,6 +105,39 @@
               (str "there was something of everything: " outcomes))
           (is (eventually (= [] (published base))) "names"))))))
 
+(deftest whatever-happens-in-a-simulated-world
+  (doseq [memory [:shared :mirrored]]
+    (testing memory
+      (child/with-child [child {:label (str "chaos sim " (name memory))}]
+        (let [seed (rand-int Integer/MAX_VALUE)
+              base 0x600000
+              ids (vec (range base (+ base 4)))
+              more (vec (range (+ base 4) (+ base 8)))
+              part (fn [node more] `(chaos/start! ~(merge {:seed (+ seed node) :threads 2 :base base :controller ["sim0" {:node node}]} more)))]
+          (child/value child '(require 'rsmapi.test.chaos) 90000)
+          (child/value child `(chaos/begin-world! {:memory ~memory :seed ~seed
+                                                        :faults ~(vec (for [n (range 10 4000 100), fault [{:message :done :fault :lose}
+                                                                                                          {:message :barrier :fault :fail}]]
+                                                                        (assoc fault :nth n)))}))
+          (doseq [node [1 2]]
+            (child/value child (part node {:role :importer :ids (into ids more) :slots 4 :nodes (merge (zipmap ids (repeat 0)) (zipmap more (repeat 3)))})))
+          (child/value child (part 0 {:role :exporter :ids ids}))
+          (child/value child (part 3 {:role :exporter :ids more}))
+          (let [disturbances (child/value child `(chaos/disturb-world! ~seed ~(if (runner/long-run?) 600 6) [0 1 2 3] 3)
+                                          (if (runner/long-run?) 700000 60000))
+                {:keys [problems hang left ops]} (child/value child `(chaos/end!) 120000)
+                events (child/value child `(chaos/end-world!))
+                outcomes (child/value child `(chaos/outcomes))]
+            (println (str "  sim, " (name memory) ", seed " seed ": " ops " operations, " disturbances " disturbances, " events " events"))
+            (is (= [] problems))
+            (is (= [] hang))
+            (is (= {:mappings 0} left))
+            (is (every? #(pos? (long (outcomes (pr-str %) 0)))
+                        (cond-> [:access :connect :map :unmap :publish :unpublish :rebind :destroy :put :get :putv :getv
+                                 :close-barrier :signal-post :signal-wait [:put :rsm/conn-aborted]]
+                          (= :mirrored memory) (conj [:put :rsm/barrier-failure])))
+                (str outcomes))))))))
+
 (deftest the-judge-sees
   ;; a segment with one wrong byte, used by an importer: it has to be told
   (rsm/with-controller [c "loopback"]

@@ -24,6 +24,7 @@
             [rsmapi.core :as rsm]
             [rsmapi.error :as error]
             [rsmapi.gen]
+            [rsmapi.sim]
             [rsmapi.inspect]
             [rsmapi.layout]
             [rsmapi.model]
@@ -82,7 +83,7 @@
       (str/replace #"^(compare-and-set|get-and-add)-int" "$1-long")))
 
 (deftest docstrings
-  (doseq [n ['rsmapi.core 'rsmapi.error 'rsmapi.inspect 'rsmapi.layout 'rsmapi.model 'rsmapi.gen 'rsmapi.tool]
+  (doseq [n ['rsmapi.core 'rsmapi.error 'rsmapi.inspect 'rsmapi.layout 'rsmapi.model 'rsmapi.gen 'rsmapi.sim 'rsmapi.tool]
           [fn-name v] (public n)]
     (is (not (str/blank? (:doc (meta v)))) (str n "/" fn-name " has no docstring"))
     (is (contains? (contents n) (if (= 'rsmapi.core n) (in-contents fn-name) (name fn-name)))

@@ -58,6 +58,36 @@ public record Fault(Kind kind, long at, Message message, int nth, int from, int 
         }
     }
 
+    /** A message that is lost. */
+    public static Fault lose(Message message, int nth) {
+        return new Fault(Kind.LOSE, -1, message, nth, 0, 0, -1, 0);
+    }
+
+    /** A message that takes longer by so many nanoseconds. */
+    public static Fault delay(Message message, int nth, long nanos) {
+        return new Fault(Kind.DELAY, -1, message, nth, 0, 0, -1, nanos);
+    }
+
+    /** A barrier, get or atomic operation that fails. */
+    public static Fault fail(Message message, int nth) {
+        return new Fault(Kind.FAIL, -1, message, nth, 0, 0, -1, 0);
+    }
+
+    /** An exporter that revokes the segment for which a message is, when that arrives. */
+    public static Fault revoke(Message message, int nth) {
+        return new Fault(Kind.REVOKE, -1, message, nth, 0, 0, -1, 0);
+    }
+
+    /** KILL, STOP or CONTINUE of a node at a time. */
+    public static Fault ofNode(Kind kind, long at, int node) {
+        return new Fault(kind, at, null, 1, node, 0, -1, 0);
+    }
+
+    /** CUT or MEND of the way from one node to another at a time. */
+    public static Fault ofLink(Kind kind, long at, int from, int to) {
+        return new Fault(kind, at, null, 1, from, to, -1, 0);
+    }
+
     /** Why it makes no sense, or null. */
     String objection() {
         if (message == null) {

@@ -151,11 +151,16 @@ final class SimConnection implements Connection, RemoteMemory {
 
     /** There is no way for too long. */
     void lostWay(String reason) {
+        leave();
+        abort(reason);
+    }
+
+    /** At the exporter's node: the importer is not one any more. */
+    void leave() {
         if (!revoked) {
             revoked = true;
             export.connected().remove(this);
         }
-        abort(reason);
     }
 
     /** At the importer's node. */
@@ -177,12 +182,7 @@ final class SimConnection implements Connection, RemoteMemory {
                 signals.end();
                 world.connections().remove(this);
                 if (!aborted) {
-                    world.send(Message.DISCONNECT, importer, exporter, latest, export, () -> {
-                        if (!revoked) {
-                            revoked = true;
-                            export.connected().remove(this);
-                        }
-                    }, "segment-id", segmentId);
+                    world.send(Message.DISCONNECT, importer, exporter, latest, export, this::leave, "segment-id", segmentId);
                 }
             }
         }
@@ -250,7 +250,7 @@ final class SimConnection implements Connection, RemoteMemory {
     public void post(boolean accumulate) {
         try (World.Turn turn = world.turn()) {
             checkAlive("signal-post");
-            world.send(Message.POST, importer, exporter, 0, export, () -> {
+            world.send(Message.POST, importer, exporter, fence, export, () -> {
                 if (!revoked) {
                     export.events().post(accumulate);
                 }
@@ -326,9 +326,6 @@ final class SimConnection implements Connection, RemoteMemory {
     public void open() {
         try (World.Turn turn = world.turn()) {
             checkAlive("open");
-            if (world.isKnownToBeDown(importer, exporter)) {
-                throw about(RsmException.of(RsmError.BARRIER_OPEN_FAILED, "open"));
-            }
         }
     }
 
@@ -402,6 +399,7 @@ final class SimConnection implements Connection, RemoteMemory {
     }
 
     private void checkAlive(String op) {
+        world.checkPath(this);
         if (aborted || closed || world.hasEnded()) {
             throw about(RsmException.of(RsmError.CONN_ABORTED, op));
         }

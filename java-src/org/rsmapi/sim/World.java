@@ -4,9 +4,7 @@ import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Collection;
-import java.util.Collections;
 import java.util.HashMap;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Queue;
@@ -49,7 +47,7 @@ public final class World implements AutoCloseable {
     private final Condition changed = lock.newCondition();
     private final Agenda agenda = new Agenda();
     private final SplittableRandom random;
-    private final List<Map<String, Object>> history = new ArrayList<>();
+    private final History history = new History();
     private final Map<Fault.Message, Integer> counts = new HashMap<>();
     /** To be run without the lock. */
     private final Queue<Runnable> callbacks = new ArrayDeque<>();
@@ -76,6 +74,29 @@ public final class World implements AutoCloseable {
      */
     public record Options(int unit, long seed, Capabilities.Memory memory, long least, long most, long timeout, boolean overtake,
             boolean manual, List<Fault> faults) {
+        /**
+         * What a world is like unless something else is said: unit 0, mirrored memory, messages of 5 to 50 microseconds, a timeout of one
+         * second, writes that overtake each other, no faults.
+         */
+        public static Options of(long seed) {
+            return new Options(0, seed, Capabilities.Memory.MIRRORED, 5_000, 50_000, TimeUnit.SECONDS.toNanos(1), true, false, List.of());
+        }
+
+        /** The same with other faults. */
+        public Options with(Fault... others) {
+            return new Options(unit, seed, memory, least, most, timeout, overtake, manual, List.of(others));
+        }
+
+        /** The same with another kind of memory. */
+        public Options with(Capabilities.Memory other) {
+            return new Options(unit, seed, other, least, most, timeout, overtake, manual, faults);
+        }
+
+        /** The same with other times. */
+        public Options with(long leastLatency, long mostLatency, long otherTimeout) {
+            return new Options(unit, seed, memory, leastLatency, mostLatency, otherTimeout, overtake, manual, faults);
+        }
+
         /** Checks them. */
         public Options {
             faults = List.copyOf(faults);
@@ -104,6 +125,8 @@ public final class World implements AutoCloseable {
         /** Since when it does not run; -1 if it does. */
         private long idleSince = -1;
         private final Queue<Runnable> inbox = new ArrayDeque<>();
+        /** What it has sent since it was stopped. */
+        private final Queue<Runnable> outbox = new ArrayDeque<>();
         private final Map<Integer, Link> links = new HashMap<>();
 
         Link to(int node) {
@@ -343,7 +366,7 @@ public final class World implements AutoCloseable {
         happen(Fault.Kind.KILL, node, 0);
     }
 
-    /** Lets a node do nothing any more. */
+    /** Lets nothing arrive at a node, and nothing that it sends leave it. */
     public void stop(int node) {
         happen(Fault.Kind.STOP, node, 0);
     }
@@ -388,6 +411,8 @@ public final class World implements AutoCloseable {
                 node.stopped = false;
                 node.idleSince = node.killed ? node.idleSince : -1;
                 release(node.inbox);
+                node.outbox.forEach(Runnable::run);
+                node.outbox.clear();
                 break;
             case KILL:
                 note("kill", "node", fault.from(), "planned", planned);
@@ -424,6 +449,7 @@ public final class World implements AutoCloseable {
         node.killed = true;
         node.idleSince = since(node.idleSince);
         node.inbox.clear();
+        node.outbox.clear();
         for (SimExport export : List.copyOf(published.values())) {
             if (export.node() == number) {
                 published.remove(place(number, (int) export.segmentId()));
@@ -433,6 +459,7 @@ public final class World implements AutoCloseable {
         for (SimConnection connection : List.copyOf(connections)) {
             if (connection.importer() == number) {
                 connection.abort("exporter-gone");
+                agenda.at(agenda.now() + options.timeout(), connection::leave); // its exporter finds out
             }
         }
     }
@@ -473,11 +500,14 @@ public final class World implements AutoCloseable {
     void watchPath(SimConnection connection) {
         long since = downSince(connection.importer(), connection.exporter());
         if (since >= 0) {
-            agenda.at(since + options.timeout(), () -> {
-                if (connections.contains(connection) && isKnownToBeDown(connection.importer(), connection.exporter())) {
-                    connection.lostWay(nodes[connection.exporter()].killed ? "exporter-gone" : "unreachable");
-                }
-            });
+            agenda.at(since + options.timeout(), () -> checkPath(connection));
+        }
+    }
+
+    /** Aborts a connection if there is no way for too long. */
+    void checkPath(SimConnection connection) {
+        if (connections.contains(connection) && isKnownToBeDown(connection.importer(), connection.exporter())) {
+            connection.lostWay(nodes[connection.exporter()].killed ? "exporter-gone" : "unreachable");
         }
     }
 
@@ -496,33 +526,33 @@ public final class World implements AutoCloseable {
     Sent send(Fault.Message kind, int from, int to, long notBefore, SimExport segment, Runnable action, Object... facts) {
         int nth = counts.merge(kind, 1, Integer::sum);
         long at = Math.max(agenda.now() + latency(), notBefore);
-        boolean lost = false;
+        boolean lost = nodes[from].killed;
         boolean fails = false;
+        long delay = 0;
         List<Fault> met = new ArrayList<>();
         for (Fault fault : options.faults()) {
             if (fault.message() == kind && fault.nth() == nth) {
                 lost |= fault.kind() == Fault.Kind.LOSE;
                 fails |= fault.kind() == Fault.Kind.FAIL;
-                at += fault.kind() == Fault.Kind.DELAY ? fault.nanos() : 0;
+                delay += fault.kind() == Fault.Kind.DELAY ? fault.nanos() : 0;
                 if (fault.kind().isOfTheWorld()) {
                     met.add(fault);
                 }
             }
         }
-        Map<String, Object> entry = note(kind.text(), "nth", nth, "from", from, "to", to);
-        for (int i = 0; i + 1 < facts.length; i += 2) {
-            entry.put((String) facts[i], facts[i + 1]);
-        }
-        if (lost) {
-            entry.put("lost", true);
-            return new Sent(at, fails);
-        }
-        entry.put("arrives", at);
-        agenda.at(at, () -> {
+        long arrives = at + delay;
+        history.add(agenda.now(), kind.text(), facts, "nth", nth, "from", from, "to", to, "arrives", lost ? null : arrives,
+            "lost", lost ? true : null, "delayed", delay > 0 ? delay : null, "fails", fails ? true : null);
+        Runnable arrival = () -> {
             met.forEach(fault -> happen(fault, segment, true));
             arrive(from, to, action);
-        });
-        return new Sent(at, fails);
+        };
+        if (!lost && nodes[from].stopped) {
+            nodes[from].outbox.add(() -> agenda.at(arrives, arrival));
+        } else if (!lost) {
+            agenda.at(arrives, arrival);
+        }
+        return new Sent(arrives, fails);
     }
 
     private void arrive(int from, int to, Runnable action) {
@@ -568,27 +598,29 @@ public final class World implements AutoCloseable {
 
     // ---- history ----
 
-    /** Adds an entry, and returns it for more facts. */
-    Map<String, Object> note(String event, Object... facts) {
-        Map<String, Object> entry = new LinkedHashMap<>();
-        entry.put("time", agenda.now());
-        entry.put("event", event);
-        for (int i = 0; i + 1 < facts.length; i += 2) {
-            entry.put((String) facts[i], facts[i + 1]);
-        }
-        history.add(entry);
-        return entry;
+    void note(String event, Object... facts) {
+        history.add(agenda.now(), event, facts);
     }
 
-    /** What has happened: maps of {@code time} (in nanoseconds), {@code event}, and what belongs to that. */
+    /**
+     * What has happened, the newest 100,000 entries: maps of {@code time} (in nanoseconds), {@code event}, and what belongs to that.
+     */
     public List<Map<String, Object>> history() {
         try (Turn turn = turn()) {
-            List<Map<String, Object>> copy = new ArrayList<>(history.size());
-            for (Map<String, Object> entry : history) {
-                copy.add(Collections.unmodifiableMap(new LinkedHashMap<>(entry)));
-            }
-            return copy;
+            return history.copy();
         }
+    }
+
+    /** How many older entries the history does not have any more. */
+    public long forgotten() {
+        try (Turn turn = turn()) {
+            return history.forgotten();
+        }
+    }
+
+    @Override
+    public String toString() {
+        return "#<World " + controller() + (ended ? " ended>" : " at " + now() + " ns>");
     }
 
     // ---- the end ----

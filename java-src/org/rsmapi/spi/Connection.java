@@ -40,7 +40,8 @@ public interface Connection {
     Signals signals();
 
     /**
-     * Posts one event for the export segment. May be called at any time.
+     * Posts one event for the export segment. May be called at any time. Where there is a {@link #remote()}, it arrives after what was
+     * ordered or confirmed before.
      *
      * @param accumulate  if not, nothing is posted while the export segment has events
      * @throws RsmException CONN_ABORTED, INSUFFICIENT_RESOURCES (the counter is at its end)

@@ -13,6 +13,7 @@
   memory has been taken away. And every call has a list of errors that it may end in."
   (:require [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.core :as rsm]
+            [rsmapi.sim :as sim]
             [rsmapi.test.pattern :as pattern])
   (:import (java.util SplittableRandom)
            (java.util.concurrent ConcurrentHashMap ConcurrentLinkedQueue)
@@ -37,6 +38,9 @@
 (defonce ^:private problems (ConcurrentLinkedQueue.))
 (defonce ^:private stop (AtomicBoolean.))
 
+;; errors that every call may have, over an interconnect that fails
+(defonce ^:private also-allowed (atom #{}))
+
 (defn- count! [k]
   (.increment ^LongAdder (.computeIfAbsent ^ConcurrentHashMap counts k
                                            (reify java.util.function.Function (apply [_ _] (LongAdder.))))))
@@ -57,7 +61,7 @@
       (count! op)
       (let [error (:rsm/error (ex-data e))]
         (count! [op error])
-        (when-not (contains? allowed error)
+        (when-not (or (contains? allowed error) (contains? @also-allowed error))
           (wrong! "an error that the call does not have" {:op op :data (pr-str (ex-data e))})))
       nil)
     (catch Throwable t
@@ -217,12 +221,12 @@
 
 (defn- import-step!
   "Does something to a slot, an import segment of an id or none, and returns its new value."
-  [c ^SplittableRandom random base ids {:keys [im id] :as slot}]
+  [c ^SplittableRandom random base ids nodes {:keys [im id] :as slot}]
   (cond
     (nil? im)
     (let [id (nth ids (.nextInt random (count ids)))
           [im] (attempt :connect connect-errors
-                        (rsm/connect! c {:segment-id id :timeout-ms 300
+                        (rsm/connect! c {:segment-id id :node (nodes id) :timeout-ms 300
                                          :perm (nth [:read :write :rdwr :rdwr :none] (.nextInt random 5))}))]
       {:im im :id id})
 
@@ -260,7 +264,7 @@
 
 ;; ------------------------------------------------------------- the process
 
-(defonce ^:private running (atom nil))
+(defonce ^:private running (atom []))
 
 (defn- run-thread!
   "Works on the slots until told to stop. Two threads may work on one slot at the same time,
@@ -278,17 +282,18 @@
         (run! rsm/close! (remove (set (:memories before)) (:memories after)))))))
 
 (defn start!
-  "Starts the threads. The role is :exporter, with the ids that are this one's, or :importer."
-  [{:keys [role seed threads base ids slots]}]
-  (let [c      (rsm/get-controller "loopback")
+  "Starts threads, beside those that there are. The role is :exporter, with the ids that are this one's, or :importer. :controller
+  has arguments of get-controller, and :nodes the exporter's node by id."
+  [{:keys [role seed threads base ids slots controller nodes]}]
+  (let [c      (apply rsm/get-controller (or controller ["loopback"]))
         random (SplittableRandom. seed)
         all    (vec (repeatedly (if (= :exporter role) (count ids) slots) #(atom {:memories []})))
         step!  (if (= :exporter role)
                  (fn [random i slot] (export-step! c random base (nth ids i) slot))
-                 (fn [random _ slot] (import-step! c random base ids slot)))]
+                 (fn [random _ slot] (import-step! c random base ids (or nodes {}) slot)))]
     (.set ^AtomicBoolean stop false)
-    (reset! running
-            {:c c :slots all
+    (swap! running conj
+           {:c c :slots all
              :threads (mapv (fn [i]
                               (let [r (.split random)]
                                 (doto (Thread. ^Runnable (fn [] (run-thread! r all step!)) (str "chaos " i))
@@ -296,6 +301,46 @@
                                   .start)))
                             (range threads))})
     nil))
+
+;; ------------------------------------------------------ a simulated world
+
+(defonce ^:private world (atom nil))
+
+(defn begin-world!
+  "Opens a world in this process, in which calls may fail as the interconnect does."
+  [opts]
+  (reset! also-allowed #{:rsm/barrier-failure :rsm/barrier-open-failed :rsm/map-failed :rsm/locks-not-supported
+                         :rsm/remote-node-unreachable :rsm/seg-not-published-to-node :rsm/ctlr-not-present
+                         :rsm/conn-aborted :rsm/timeout})
+  (reset! world (sim/world opts))
+  nil)
+
+(defn disturb-world!
+  "Lets links and nodes of the world fail and recover, for some time. In the end all is well, but that a node has been killed."
+  [seed seconds nodes victim]
+  (let [random (SplittableRandom. seed)
+        end (+ (System/nanoTime) (* (long seconds) 1000000000))
+        node #(nth nodes (.nextInt random (count nodes)))
+        n (atom 0)]
+    (while (< (System/nanoTime) end)
+      (case (.nextInt random 3)
+        0 (sim/cut! @world (node) (node) (if (.nextBoolean random) :both :one-way))
+        1 (sim/stop! @world (node))
+        2 (sim/advance! @world (.nextInt random 3000000)))
+      (Thread/sleep (.nextInt random 5))
+      (doseq [a nodes] (sim/continue! @world a) (doseq [b nodes] (sim/mend! @world a b :one-way)))
+      (Thread/sleep (.nextInt random 20))
+      (swap! n inc))
+    (sim/kill! @world victim)
+    (Thread/sleep 200)
+    @n))
+
+(defn end-world!
+  "Ends the world, and returns how much has happened in it."
+  []
+  (let [n (count (sim/history @world))]
+    (sim/close! @world)
+    n))
 
 (defn report
   "The counts so far, and the problems."
@@ -314,12 +359,13 @@
   process that is the library's, and the threads that did not end."
   []
   (.set ^AtomicBoolean stop true)
-  (let [{:keys [c slots threads]} (first (reset-vals! running nil))]
+  (let [parts (first (reset-vals! running []))
+        threads (mapcat :threads parts)]
     (run! #(.join ^Thread % 30000) threads)
     (let [hang (mapv #(vec (map str (take 12 (.getStackTrace ^Thread %)))) (filter #(.isAlive ^Thread %) threads))]
-      (doseq [slot slots, {:keys [ex im memories]} [@slot]]
+      (doseq [{:keys [slots]} parts, slot slots, {:keys [ex im memories]} [@slot]]
         (run! #(attempt :close #{} (rsm/close! %)) (concat (keep identity [ex im]) memories)))
-      (rsm/release-controller! c)
+      (run! #(rsm/release-controller! (:c %)) parts)
       (assoc (report)
              :hang hang
              :left (or (eventually (dotimes [_ 2] (System/gc) (org.rsmapi.mem.Reclaim/reap))
