@@ -167,11 +167,11 @@
 
 (defn- each-way [f ^World w from to way]
   (let [from (small-number from nil "from"), to (small-number to nil "to")]
-    (f w from to)
-    (case way
-      :both    (f w to from)
-      :one-way nil
+    (when-not (and (keyword? way) (#{:both :one-way} way))
       (throw (bad "way" way "give :both or :one-way")))
+    (f w from to)
+    (when (= :both way)
+      (f w to from))
     nil))
 
 (defn cut!

@@ -10,6 +10,7 @@
             [rsmapi.error :as error]
             [rsmapi.inspect]
             [rsmapi.layout]
+            [rsmapi.sim]
             [rsmapi.test.sweep :as sweep])
   (:import (org.rsmapi RsmError RsmException)))
 
@@ -139,7 +140,24 @@
 
 ;; They look, and print.
 (def ^:private looking
-  {'rsmapi.inspect/segments      {:good [[] [{:node 0 :mine true :pids false}] [:node 0 :mine false :pids false]]
+  {'rsmapi.sim/world             {:good [[] [{:unit 3 :seed 1 :memory :shared :latency [1 2] :timeout 1000 :overtake true :manual false
+                                             :faults [{:fault :lose :message :put :nth 1}]}]
+                                         [:unit 3 {:latency 5}]]
+                                  :harmless? true}
+   'rsmapi.sim/close!            {:good '[[w]]}
+   'rsmapi.sim/name              {:good '[[w]] :harmless? true}
+   'rsmapi.sim/now               {:good '[[w]] :harmless? true}
+   'rsmapi.sim/step!             {:good '[[w]] :harmless? true}
+   'rsmapi.sim/run!              {:good '[[w]] :harmless? true}
+   'rsmapi.sim/advance!          {:good '[[w 5]] :harmless? true}
+   'rsmapi.sim/cut!              {:good '[[w 1 2] [w 1 2 :one-way]] :harmless? true}
+   'rsmapi.sim/mend!             {:good '[[w 1 2] [w 1 2 :both]] :harmless? true}
+   'rsmapi.sim/kill!             {:good '[[w 1]] :harmless? true}
+   'rsmapi.sim/stop!             {:good '[[w 1]] :harmless? true}
+   'rsmapi.sim/continue!         {:good '[[w 1]] :harmless? true}
+   'rsmapi.sim/history           {:good '[[w]] :harmless? true}
+   'rsmapi.sim/plan              {:good '[[story]] :harmless? true}
+   'rsmapi.inspect/segments      {:good [[] [{:node 0 :mine true :pids false}] [:node 0 :mine false :pids false]]
                                   :harmless? true}
    'rsmapi.inspect/describe      {:good '[[c] [im] [ex] [m] [mem] [h] [b] [pollfd] [{:node 0 :segment-id id}]]
                                   :harmless? true}
@@ -248,7 +266,7 @@
 (defn- functions
   "The functions of the API that take arguments."
   []
-  (set (for [n '[rsmapi.core rsmapi.inspect rsmapi.layout]
+  (set (for [n '[rsmapi.core rsmapi.inspect rsmapi.layout rsmapi.sim]
              [function v] (ns-publics n)
              :let [{:keys [macro arglists]} (meta v)]
              :when (and (not macro) (some seq arglists))]

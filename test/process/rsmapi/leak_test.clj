@@ -10,6 +10,7 @@
             [clojure.test :refer [deftest is testing use-fixtures]]
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.core :as rsm]
+            [rsmapi.sim :as sim]
             [rsmapi.test.outcome :refer [code]]
             [rsmapi.test.runner :as runner])
   (:import (java.io File FileInputStream IOException)
@@ -209,11 +210,29 @@
        (rsm/close! ex)
        (expect! "the end" 40 (deref ended 30000 :none))
        (rsm/close! im)
-       id))])
+       id))
+   ;; a simulated world, in which the exporter revokes under a mapping; at times it ends before its handles
+   (fn [_ n]
+     (let [w  (sim/world {:seed n :memory (if (even? n) :shared :mirrored)})
+           one (rsm/get-controller (sim/name w) {:node 1})
+           two (rsm/get-controller (sim/name w) {:node 2})
+           ex (rsm/export! one {:size size :acl [{:node 2 :perm 0600}]})
+           im (rsm/connect! two {:node 1 :segment-id (rsm/segment-id ex)})
+           m  (rsm/map! im)]
+       (rsm/with-barrier [_ im]
+         (rsm/put-long! m 8 n))
+       (expect! "the number at the exporter" n (rsm/get-long ex 8))
+       (rsm/unpublish! ex)
+       (sim/run! w)
+       (expect! "reading what was revoked" 40 (failure #(rsm/get-long m 8)))
+       (when (zero? (rem (long n) 3)) (sim/close! w))
+       (run! rsm/close! [m im ex two one])
+       (sim/close! w)
+       (rsm/segment-id ex)))])
 
 (def ^:private mixture
   "All but the first two kinds take longer, and so come less often."
-  (mapv kinds-of-round [0 1 0 1 0 1 2 0 1 4 0 1 5 0 1 3]))
+  (mapv kinds-of-round [0 1 0 1 6 0 1 2 0 1 4 0 1 5 6 0 1 3]))
 
 (defn- rounds!
   "Does that many rounds. Returns the ids that were used."

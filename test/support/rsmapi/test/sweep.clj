@@ -22,7 +22,8 @@
             [rsmapi.test.child :as child]
             [rsmapi.core :as rsm]
             [rsmapi.error :as error]
-            [rsmapi.layout :as layout])
+            [rsmapi.layout :as layout]
+            [rsmapi.sim :as sim])
   (:import (java.lang.reflect Constructor Executable InvocationTargetException Method Modifier)
            (java.nio ByteBuffer ByteOrder)
            (java.nio.charset Charset StandardCharsets)
@@ -37,7 +38,8 @@
                        SegmentIdRange
                        SegmentMemory Topology Topology$ConnectionState Topology$LocalController
                        Topology$RemoteController)
-           (org.rsmapi.mem Reclaim)))
+           (org.rsmapi.mem Reclaim)
+           (org.rsmapi.sim World)))
 
 (set! *warn-on-reflection* true)
 
@@ -86,6 +88,8 @@
      'id     (rsm/segment-id ex)
      'buffer @buffer
      'file   @ids-file
+     'w      (sim/world :unit 30)
+     'story  [{:event :world :options {:faults []}} {:event :cut :time 5 :from 1 :to 2}]
      'f      (constantly nil)
      ;; a reference to it keeps a segment from being destroyed, so only who needs it gets one
      'pollfd (delay (rsm/get-pollfd! ex))}))
@@ -93,7 +97,8 @@
 (def ^:private handles "In the order of closing." '[b h m im ex ex2 mem mem2 c])
 
 (defn- close-world! [world]
-  (run! #(rsm/close! (world %)) handles))
+  (run! #(rsm/close! (world %)) handles)
+  (sim/close! (world 'w)))
 
 (defn- build! [state]
   (let [{:syms [ex im pollfd] :as world} (live-world)]
@@ -176,7 +181,7 @@
   [world x]
   (when (and (instance? java.lang.AutoCloseable x)
              (or (instance? Controller x) (not-any? #(identical? x %) (vals world))))
-    (rsm/close! x)))
+    (if (instance? World x) (sim/close! x) (rsm/close! x))))
 
 ;; The sweep that is under way: {:state :world :view :watched :subject :told :calls :refused :flaws}
 (defonce ^:private sweep (atom nil))
