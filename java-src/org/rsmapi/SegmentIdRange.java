@@ -1,12 +1,8 @@
 package org.rsmapi;
 
-import java.io.IOException;
-import java.io.InputStream;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.Locale;
+import org.rsmapi.spi.ConfFile;
 
 /**
  * The segment ids that are reserved for an application, from the file of rsm_get_segmentid_range(3RSM).
@@ -21,11 +17,11 @@ import java.util.Locale;
  */
 public record SegmentIdRange(long base, long length) {
     private static final String OP = "segment-id-range";
-    private static final String DEFAULT_FILE = "/etc/rsm/rsm.segmentid";
+    private static final ConfFile FILE =
+        new ConfFile("segment ids", "rsmapi.segmentid", "RSMAPI_SEGMENTID", "/etc/rsm/rsm.segmentid");
     /** The largest segment id: they have 32 bits. */
     static final long MAX_ID = 0xFFFF_FFFFL;
     private static final int FIELDS = 4;
-    private static final int LARGEST_FILE = 1 << 20;
 
     /**
      * The file that {@link #of(String)} reads: what the system property {@code rsmapi.segmentid} or the environment variable
@@ -35,13 +31,7 @@ public record SegmentIdRange(long base, long length) {
      *     names ({@code sun.jnu.encoding}, from the locale) does not have
      */
     public static Path defaultFile() {
-        String file = System.getProperty("rsmapi.segmentid", System.getenv("RSMAPI_SEGMENTID"));
-        try {
-            return Path.of(file == null || file.isBlank() ? DEFAULT_FILE : file);
-        } catch (InvalidPathException e) {
-            throw RsmException.of(RsmError.BAD_CONF, OP).with("file", file).causedBy(e)
-                .hint("the property rsmapi.segmentid, or the variable RSMAPI_SEGMENTID, is not the name of a file in this locale");
-        }
+        return FILE.path(OP);
     }
 
     /**
@@ -64,7 +54,7 @@ public record SegmentIdRange(long base, long length) {
             throw RsmException.of(RsmError.BAD_ADDR, OP).with("argument", applicationId == null ? "application id" : "file");
         }
         int number = 0;
-        for (String line : lines(file)) {
+        for (String line : FILE.lines(OP, file)) {
             number++;
             String text = line.strip();
             if (text.startsWith("#")) {
@@ -72,7 +62,7 @@ public record SegmentIdRange(long base, long length) {
             }
             String[] fields = text.split("\\s+");
             if (fields.length < FIELDS) {
-                throw malformed(file, number, "a line has four fields, as in: reserved myapp 600000 100");
+                throw ConfFile.malformed(OP, file, number, "a line has four fields, as in: reserved myapp 600000 100");
             }
             if (fields[1].equalsIgnoreCase(applicationId)) {
                 return parse(fields, file, number);
@@ -81,31 +71,9 @@ public record SegmentIdRange(long base, long length) {
         throw RsmException.of(RsmError.BAD_APPID, OP).with("application-id", applicationId).with("file", file.toString());
     }
 
-    private static Iterable<String> lines(Path file) {
-        try {
-            if (Files.exists(file) && !Files.isRegularFile(file)) { // opening a FIFO would wait for a writer
-                throw RsmException.of(RsmError.BAD_CONF, OP).with("file", file.toString()).hint("it is not a regular file");
-            }
-            byte[] bytes;
-            try (InputStream in = Files.newInputStream(file)) {
-                bytes = in.readNBytes(LARGEST_FILE + 1);
-            }
-            if (bytes.length > LARGEST_FILE) {
-                throw RsmException.of(RsmError.BAD_CONF, OP).with("file", file.toString()).with("largest-size", LARGEST_FILE)
-                    .hint("the file is too large to be a list of segment ids");
-            }
-            return new String(bytes, StandardCharsets.ISO_8859_1).lines()::iterator;
-        } catch (RsmException e) {
-            throw e;
-        } catch (IOException | RuntimeException e) { // a path of a closed file system, or of one that fails in its own way
-            throw RsmException.of(RsmError.BAD_CONF, OP).with("file", file.toString()).with("reason", e.toString())
-                .hint("the file cannot be read; the system property rsmapi.segmentid names another one").causedBy(e);
-        }
-    }
-
     private static SegmentIdRange parse(String[] fields, Path file, int number) {
         if (!fields[0].equalsIgnoreCase("reserved")) {
-            throw malformed(file, number, "the line has to start with: reserved");
+            throw ConfFile.malformed(OP, file, number, "the line has to start with: reserved");
         }
         String base = fields[2].toLowerCase(Locale.ROOT);
         SegmentIdRange range;
@@ -113,15 +81,11 @@ public record SegmentIdRange(long base, long length) {
             range = new SegmentIdRange(Long.parseLong(base.startsWith("0x") ? base.substring(2) : base, 16),
                 Long.parseLong(fields[3]));
         } catch (NumberFormatException e) {
-            throw malformed(file, number, "base has to be a hexadecimal number, length a decimal one").causedBy(e);
+            throw ConfFile.malformed(OP, file, number, "base has to be a hexadecimal number, length a decimal one").causedBy(e);
         }
         if (range.base < 0 || range.base > MAX_ID || range.length < 0 || range.length > MAX_ID + 1 - range.base) {
-            throw malformed(file, number, "segment ids have 32 bits, and a length is not negative");
+            throw ConfFile.malformed(OP, file, number, "segment ids have 32 bits, and a length is not negative");
         }
         return range;
-    }
-
-    private static RsmException malformed(Path file, int line, String hint) {
-        return RsmException.of(RsmError.BAD_CONF, OP).with("file", file.toString()).with("line", line).hint(hint);
     }
 }

@@ -1,0 +1,79 @@
+package org.rsmapi.spi;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
+import java.nio.file.Path;
+import java.util.List;
+import org.rsmapi.RsmError;
+import org.rsmapi.RsmException;
+
+/**
+ * A configuration file: where it is by default, and its text.
+ *
+ * @param what      what it contains, for hints, such as {@code segment ids}
+ * @param property  the system property that names it
+ * @param variable  the environment variable that does, if the property is not set
+ * @param standard  where it is otherwise
+ */
+public record ConfFile(String what, String property, String variable, String standard) {
+    private static final int LARGEST = 1 << 20;
+
+    /**
+     * Where it is.
+     *
+     * @throws RsmException BAD_CONF if that cannot be the name of a file: it has a NUL, or a character that the JVM's encoding of file
+     *     names ({@code sun.jnu.encoding}, from the locale) does not have
+     */
+    public Path path(String op) {
+        String file = System.getProperty(property, System.getenv(variable));
+        try {
+            return Path.of(file == null || file.isBlank() ? standard : file);
+        } catch (InvalidPathException e) {
+            throw RsmException.of(RsmError.BAD_CONF, op).with("file", file).causedBy(e)
+                .hint("the property " + property + ", or the variable " + variable + ", is not the name of a file in this locale");
+        }
+    }
+
+    /**
+     * The lines of a file, a character for each byte.
+     *
+     * @throws RsmException BAD_CONF: it cannot be read, is not a regular file, or is larger than a MiB
+     */
+    public List<String> lines(String op, Path file) {
+        return new String(bytes(op, file), StandardCharsets.ISO_8859_1).lines().toList();
+    }
+
+    private byte[] bytes(String op, Path file) {
+        try {
+            if (Files.exists(file) && !Files.isRegularFile(file)) { // opening a FIFO would wait for a writer
+                throw failure(op, file).hint("it is not a regular file");
+            }
+            byte[] bytes;
+            try (InputStream in = Files.newInputStream(file)) {
+                bytes = in.readNBytes(LARGEST + 1);
+            }
+            if (bytes.length > LARGEST) {
+                throw failure(op, file).with("largest-size", LARGEST).hint("the file is too large to be a list of " + what);
+            }
+            return bytes;
+        } catch (RsmException e) {
+            throw e;
+        } catch (IOException | RuntimeException e) { // a path of a closed file system, or of one that fails in its own way
+            throw failure(op, file).with("reason", e.toString()).causedBy(e)
+                .hint("the file cannot be read; the system property " + property + " names another one");
+        }
+    }
+
+    /** What is wrong with a file. */
+    public static RsmException failure(String op, Path file) {
+        return RsmException.of(RsmError.BAD_CONF, op).with("file", file.toString());
+    }
+
+    /** What is wrong with a line of a file, which are counted from 1 on. */
+    public static RsmException malformed(String op, Path file, int line, String hint) {
+        return failure(op, file).with("line", line).hint(hint);
+    }
+}
