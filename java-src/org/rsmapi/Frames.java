@@ -6,9 +6,10 @@ import java.util.List;
 final class Frames {
     private static final String FACTORY = RsmException.class.getName();
     private static final String ROOT = Frames.class.getPackageName();
-    private static final List<String> PACKAGES =
-        List.of(ROOT, ROOT + ".clj", ROOT + ".loopback", ROOT + ".mem", ROOT + ".spi", ROOT + ".sys");
-    private static final List<String> NAMESPACES = List.of("rsmapi.core", "rsmapi.error", "rsmapi.inspect", "rsmapi.layout");
+    private static final List<String> PACKAGES = List.of(ROOT, ROOT + ".clj", ROOT + ".loopback", ROOT + ".mem", ROOT + ".mirror",
+        ROOT + ".net", ROOT + ".shared", ROOT + ".sim", ROOT + ".spi", ROOT + ".sys");
+    private static final List<String> NAMESPACES =
+        List.of("rsmapi.core", "rsmapi.error", "rsmapi.inspect", "rsmapi.layout", "rsmapi.sim");
     private static final String INTERNAL_NAMESPACES = "rsmapi.impl.";
     /** Between two frames of the library there may be such ones: of a sequence, a collection, a lock. */
     private static final List<String> RUNTIME = List.of("clojure.", "java.", "javax.", "jdk.", "sun.");

@@ -73,6 +73,10 @@
       (doseq [^File f files :when (str/includes? (slurp f) "com.sun.jna")]
         (is (= "sys" (.getName (.getParentFile f))) (str f))))))
 
+(deftest stack-traces-know-all-packages
+  (let [known (.get (doto (.getDeclaredField (Class/forName "org.rsmapi.Frames") "PACKAGES") (.setAccessible true)) nil)]
+    (is (= (set (map #(str "org.rsmapi" (when (seq %) (str "." %))) (keys below))) (set known)))))
+
 (deftest methods-that-are-looked-for-on-stacks
   (testing "mem.Accesses tells by these names what a thread is doing"
     (doseq [[^Class c holder constant] [[Seqlock Seqlock "ATTEMPT"]
