@@ -56,7 +56,10 @@
   (when-not (and (map? x) (every? fault-keys (keys x)))
     (throw (bad "faults" x (str "a fault is a map of some of " (vec (sort fault-keys))))))
   (let [{:keys [at message nth from to node segment-id by]} x
-        kind (constant (Fault$Kind/values) (:fault x) "fault")]
+        kind (constant (Fault$Kind/values) (:fault x) "fault")
+        needed (condp contains? (clojure.core/name (:fault x)) #{"cut" "mend"} [:from :to] #{"kill" "stop" "continue"} [:node] nil)]
+    (when-let [missing (first (remove x needed))]
+      (throw (bad "faults" x (str "this fault needs " missing))))
     (Fault. kind
             (number at -1 "at")
             (when message (constant (Fault$Message/values) message "message"))
@@ -244,10 +247,11 @@
 (defn plan
   "The options of a world in which goes wrong what has gone wrong in a history: the options of that world,
   and among their :faults also what was done by hand, with cut!, mend!, kill!, stop! and continue!, at the
-  times when it was."
+  times when it was. What was called at the very time of something that was done by hand, and before it,
+  comes after it then. A history that has :forgotten entries makes no plan."
   [history]
-  (let [[{:keys [event options]} & more] (when (sequential? history) history)]
-    (when-not (and (= :world event) (map? options))
+  (let [[{:keys [event options forgotten]} & more] (when (sequential? history) history)]
+    (when-not (and (= :world event) (map? options) (not forgotten))
       (throw (args/failure RsmError/BAD_ARGS_ERRORS "plan" :argument "history" :hint "give what history returned")))
     (update options :faults into
             (for [{:keys [event time planned] :as entry} more

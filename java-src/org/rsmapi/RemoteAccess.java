@@ -2,9 +2,9 @@ package org.rsmapi;
 
 import static org.rsmapi.mem.Engine.ENGINE;
 
-import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.LongSupplier;
 import org.rsmapi.mem.Stage;
+import org.rsmapi.mirror.ConfirmedMemory;
 import org.rsmapi.mirror.Mirror;
 import org.rsmapi.spi.Failures;
 import org.rsmapi.spi.RemoteMemory;
@@ -16,19 +16,16 @@ import org.rsmapi.sys.OsError;
  */
 final class RemoteAccess {
     private final ImportSegment segment;
-    private final RemoteMemory memory;
+    private final ConfirmedMemory memory;
     /** Why something that this process has written was not sent when its mapping ended. The next barrier that is closed reports it. */
     private volatile RsmException unsent;
-    /** How often it could not be found out whether all had arrived, and why the last time. */
-    private final AtomicLong misses = new AtomicLong();
-    private volatile RsmException lastMiss;
 
     RemoteAccess(ImportSegment segment, RemoteMemory memory) {
         this.segment = segment;
-        this.memory = memory;
+        this.memory = new ConfirmedMemory(memory);
     }
 
-    RemoteMemory memory() {
+    ConfirmedMemory memory() {
         return memory;
     }
 
@@ -113,16 +110,13 @@ final class RemoteAccess {
         Mirror mirror = mirror();
         ask(op, () -> {
             if (mirror != null) {
-                confirming(mirror, () -> mirror.pushAndConfirm(0, mirror.length()));
+                mirror.pushAndConfirm(0, mirror.length());
+                memory.check(missesBefore);
             } else {
-                confirming(null, memory::confirm);
+                memory.confirmSince(missesBefore);
             }
         });
         segment.checkAborted(op);
-        if (misses.get() != missesBefore) {
-            throw about(RsmException.of(RsmError.BARRIER_FAILURE, op)).causedBy(lastMiss)
-                .hint("since the barrier was opened, another call could not find out whether all that had been written has arrived");
-        }
         if (before != null) {
             throw about(RsmException.of(RsmError.BARRIER_FAILURE, op)).causedBy(before)
                 .hint("what was written to a mapping could not be sent when it was unmapped");
@@ -146,7 +140,7 @@ final class RemoteAccess {
     }
 
     void push(String op, Mirror mirror, long at, long length) {
-        ask(op, () -> confirming(mirror, () -> mirror.pushAndConfirm(at, length)));
+        ask(op, () -> mirror.pushAndConfirm(at, length));
         segment.checkAborted(op);
     }
 
@@ -179,30 +173,16 @@ final class RemoteAccess {
     /**
      * Waits until all has arrived.
      *
+     * @param missesBefore  {@link #misses()} before it was written
      * @throws RsmException BARRIER_FAILURE, CONN_ABORTED
      */
-    void confirm(String op) {
-        Mirror mirror = mirror();
-        ask(op, () -> confirming(mirror, mirror == null ? memory::confirm : mirror::confirm));
-    }
-
-    /** Asks whether all has arrived. If not, or if there is no answer, other calls have to know: they are not told again. */
-    private void confirming(Mirror mirror, Runnable question) {
-        try {
-            question.run();
-        } catch (RsmException e) {
-            lastMiss = e;
-            misses.incrementAndGet();
-            if (mirror != null) {
-                mirror.missed();
-            }
-            throw e;
-        }
+    void confirm(String op, long missesBefore) {
+        ask(op, () -> memory.confirmSince(missesBefore));
     }
 
     /** How often it could not be found out whether all had arrived. */
     long misses() {
-        return misses.get();
+        return memory.misses();
     }
 
     // ---- atomic access ----

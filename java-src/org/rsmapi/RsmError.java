@@ -53,7 +53,7 @@ public enum RsmError {
     INTERRUPTED(41, Category.INTERRUPTED, "the call was interrupted"),
     TIMEOUT(42, Category.BUSY, "the timeout expired"),
     BAD_APPID(43, Category.NOT_FOUND, "the application id is not configured"),
-    BAD_CONF(44, Category.INCORRECT, "the segment id configuration is missing or malformed"),
+    BAD_CONF(44, Category.INCORRECT, "a configuration file or setting is missing or malformed"),
     SEG_NOT_CONNECTED(45, Category.CONFLICT, "the segment is not connected"),
     INTERNAL_ERROR(100, Category.FAULT, "the interconnect failed in a way that has no name of its own"),
     BAD_DRIVER_VERSION(101, Category.UNSUPPORTED, "the other side speaks another protocol version"),

@@ -162,6 +162,7 @@ final class Transfer {
         boolean swap = shift > 0 && segment.byteOrder() != ByteOrder.nativeOrder();
         int dataShift = data instanceof SegmentMemory || data instanceof LocalMemoryHandle ? shift : 0;
         RemoteAccess remote = segment.remote();
+        long missesBefore = remote.misses();
         if (guard != Guard.NONE) {
             remote.open(op);
         }
@@ -183,7 +184,7 @@ final class Transfer {
         }
         if (guard != Guard.NONE) {
             if (write) {
-                remote.confirm(op);
+                remote.confirm(op, missesBefore);
             }
             segment.checkAborted(op);
         }

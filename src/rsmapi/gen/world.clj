@@ -51,7 +51,14 @@
                                       {:fault :revoke :at at :node node :segment-id id})])
                    met)))})
 
+(defn- known [xs all what]
+  (doseq [x xs]
+    (when-not (some #{x} all)
+      (throw (IllegalArgumentException. (str what ": there is no " (pr-str x) ", give some of " (vec all)))))))
+
 (defn- complete [{:keys [nodes kinds messages most-messages span most segments]}]
+  (known kinds (sort (keys makers)) ":kinds")
+  (known messages rsmapi.gen.world/messages ":messages")
   {:nodes (vec (or nodes [0 1 2]))
    :kinds (or kinds (sort (keys makers)))
    :messages (vec (or messages rsmapi.gen.world/messages))
@@ -62,7 +69,9 @@
 
 (defn faults [opts]
   (let [{:keys [kinds most] :as opts} (complete opts)]
-    (gen/vector (gen/one-of (vec (keep #((makers %) opts) kinds))) 0 most)))
+    (if-let [possible (seq (keep #((makers %) opts) kinds))]
+      (gen/vector (gen/one-of (vec possible)) 0 most)
+      (gen/return []))))
 
 (defn world [{:keys [memory] :as opts}]
   (gen/let [seed (gen/large-integer* {:min 0 :max 1000000})

@@ -26,6 +26,9 @@
   (spit (io/file folder name) text)
   (path folder name))
 
+(defn- mode! [^Path file text]
+  (Files/setPosixFilePermissions file (PosixFilePermissions/fromString text)))
+
 ;; -------------------------------------------------------------- nodes files
 
 (defn- digits [c] (apply str (repeat 64 c)))
@@ -41,6 +44,7 @@
             7  ["fd00::7%eth0" 1 (str "sha256:" (digits "b")) true nil]
             63 ["10.0.0.3" 65535 (str "sha256:" (digits "c")) true "mlx5_0:1"]}
            (nodes folder
+                  "# the hosts of \u00c5sa, \u0445"
                   (str "node 0 hosta.example sha256:" (digits "A") " # the first")
                   (str "  node\t7 [fd00::7%eth0]:1 sha256:" (digits "b") " uids=same  ")
                   (str "node 63 10.0.0.3:65535 sha256:" (digits "c") " ucx=mlx5_0:1 uids=same"))))
@@ -58,6 +62,7 @@
              "node 1 -h sha256:"                                     "-h"
              "node 1 fd00::1 sha256:"                                "fd00::1"
              "node 1 [fd00::1 sha256:"                               "[fd00::1"
+             "node 1 [dead.beef]:5 sha256:"                          "[dead.beef]:5"
              "node 1 h;rm sha256:"                                   "h;rm"
              (str "node 1 " (apply str (repeat 254 "h")) " sha256:") (apply str (repeat 254 "h"))
              "node 1 h sha1:00"                                      "sha1:00"
@@ -84,7 +89,13 @@
         (is (= [:rsm/bad-conf 2] ((juxt :rsm/error :rsm/line)
                                   (error/catching (nodes folder (str "node 1 h sha256:" (digits "a")) line))))
             line)))
+    (testing "a file that others can write to"
+      (nodes folder "")
+      (mode! (path folder "nodes") "rw-rw-r--")
+      (is (= :rsm/bad-conf (failure (NodesFile/read "test" (path folder "nodes")))))
+      (mode! (path folder "nodes") "rw-r--r--"))
     (testing "files that are none"
+      (is (= :rsm/bad-addr (failure (NodesFile/read "test" nil)) (failure (KeyFile/read "test" nil))))
       (is (= :rsm/bad-conf (failure (NodesFile/read "test" (path folder "missing")))))
       (is (= :rsm/bad-conf (failure (NodesFile/read "test" (.toPath folder))))))
     (testing "where it is"
@@ -94,9 +105,6 @@
            (finally (System/clearProperty "rsmapi.nodes"))))))
 
 ;; --------------------------------------------------------------------- keys
-
-(defn- mode! [^Path file text]
-  (Files/setPosixFilePermissions file (PosixFilePermissions/fromString text)))
 
 (deftest keys-of-nodes
   (with-folder [folder]
@@ -202,7 +210,7 @@
           is-three (fn [port] (line 3 3 three))
           good-one (who one is-one is-two)
           good-two (who two is-one is-two)
-          not-accepted "it does not accept this node's key, or has ended"]
+          not-accepted "it does not accept this node's key, has not proved its own, or has ended"]
       (testing "who know each other"
         (is (= [[2 1 42] [1 1 42]] (gist (meeting good-one good-two)))))
       (testing "a caller that is not known"

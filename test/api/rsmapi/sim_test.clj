@@ -21,6 +21,14 @@
            (rsm/with-imported-segment [~im two# {:node 1 :segment-id id}]
              ~@body))))))
 
+(defn- with-nodes*
+  "Calls f with a world and controllers of its nodes 1 and 2."
+  [opts f]
+  (sim/with-world [w opts]
+    (rsm/with-controller [one (sim/name w) {:node 1}]
+      (rsm/with-controller [two (sim/name w) {:node 2}]
+        (f w one two)))))
+
 (defn- bytes-of [ex n] (vec (rsm/get-bytes ex 0 n)))
 
 (deftest worlds
@@ -48,7 +56,7 @@
                {:faults [{:fault :kill :at 1 :node 64}]} {:faults [{:fault :cut :at 1 :from 0 :to -1}]}
                {:faults [{:fault :lose :message :put :nth 4294967297}]} {:faults [{:fault :delay :message :put :by Long/MIN_VALUE}]}
                {:faults [{:fault :lose :at 5}]} {:faults [{:fault :revoke :at 5 :node 1}]} {:faults [{:fault :fail :message :put}]}
-               {:faults [{:fault :kill :node 1 :at 5 :message :put}]} {:faults [{:fault :lose :message :put :nth 0}]}]]
+               {:faults [{:fault :kill :node 1 :at 5 :message :put}]} {:faults [{:fault :kill :at 5}]} {:faults [{:fault :cut :at 5 :from 1}]} {:faults [{:fault :lose :message :put :nth 0}]}]]
     (is (= :rsm/bad-args-errors (failure (sim/close! (sim/world bad)))) (pr-str bad)))
   (sim/with-world [w]
     (doseq [f [#(sim/kill! w 4294967296) #(sim/cut! w 64 0) #(sim/cut! w 0 "x") #(sim/cut! w 0 1 :sideways) #(sim/kill! w -1) #(sim/stop! nil 1)
@@ -347,3 +355,68 @@
       (is (< 99 (long (:forgotten first-one))))
       (is (= [:time :event :nth] (take 3 (keys (last more))))))
     (is (re-matches #"#<World sim0 at \d+ ns>" (pr-str w)))))
+
+(deftest a-world-that-has-ended-keeps-nobody-waiting
+  (let [w (sim/world)
+        c (rsm/get-controller (sim/name w) {:node 1})
+        ex (rsm/export! c {:size page})
+        f (rsm/get-pollfd! ex)]
+    (sim/close! w)
+    (is (= :rsm/timeout (deref (future (failure (rsm/signal-wait! ex {:timeout-ms 3600000}))) 20000 :hangs)))
+    (is (= :rsm/timeout (deref (future (failure (rsm/signal-wait-pollfd! [f] {:timeout-ms 3600000}))) 20000 :hangs)))
+    (rsm/release-pollfd! ex)
+    (run! rsm/close! [ex c])))
+
+(deftest a-stack-overflow-leaves-the-world-as-it-was
+  (sim/with-world [w]
+    (letfn [(deep [] (try (sim/now w) (catch StackOverflowError _)) (deep))]
+      (.join (doto (Thread. ^Runnable #(try (deep) (catch StackOverflowError _))) .start)))
+    (is (= 0 (deref (future (sim/now w)) 20000 :hangs)))))
+
+(deftest what-several-threads-have-not-confirmed
+  (testing "a thread learns of what another one was told"
+    (let [faults (vec (for [n (range 3 4000 3)] {:message :put :nth n :fault :lose}))]
+      (with-nodes [w ex im {:faults faults}]
+        (let [confirmed (fn [slot]
+                          (reduce (fn [last n]
+                                    (if (failure (rsm/put64! im (* 8 (long slot)) n)) last n))
+                                  0 (range 1 200)))
+              lasts (mapv deref (mapv #(future (confirmed %)) (range 4)))]
+          (doseq [[slot last] (map-indexed vector lasts)]
+            (is (<= (long last) (rsm/get-long ex (* 8 (long slot)))) "what was confirmed is there, or something newer"))))))
+  (testing "lost messages do not fill the way"
+    (with-nodes [w ex im {:faults (vec (for [n (range 1 1100)] {:message :put :nth n :fault :lose}))}]
+      (rsm/set-barrier-mode! im :explicit)
+      (dotimes [_ 1100]
+        (rsm/put! im 0 (byte-array [1]))
+        (sim/advance! w 50000))
+      (is (nil? (rsm/put! im 0 (byte-array [2])))))))
+
+(deftest two-interconnects-over-one-memory
+  (doseq [_ (range 20)]
+    (rsm/with-local-memory [memory page]
+      (rsm/with-controller [c "loopback"]
+        (with-nodes* {:memory :shared}
+          (fn [w one two]
+            (with-open [shared (rsm/export! c {:size page :address (rsm/address memory)})
+                        ex (rsm/export! one {:size page :address (rsm/address memory) :acl [{:node 2 :perm 0600}]})
+                        near (rsm/connect! c {:segment-id (rsm/segment-id shared)})
+                        far (rsm/connect! two {:node 1 :segment-id (rsm/segment-id ex)})]
+              (rsm/map! near)
+              (let [m (rsm/map! far)
+                    b (rsm/init-barrier! far)]
+                (rsm/open-barrier! b)
+                (rsm/put-long! m 8 5)
+                (is (= 5 (rsm/get-long memory 8)))
+                (let [ending (future (rsm/unpublish! shared))
+                      waiting (future (dotimes [_ 50] (sim/now w)) (rsm/unpublish! ex))]
+                  (is (nil? (deref ending 20000 :hangs)))
+                  (is (nil? (deref waiting 20000 :hangs))))
+                (is (= :rsm/conn-aborted (failure (rsm/close-barrier! b))))))))))))
+
+(deftest times-that-are-too-long
+  (sim/with-world [w]
+    (is (= :rsm/bad-args-errors (failure (sim/advance! w Long/MAX_VALUE))))
+    (sim/advance! w 5)
+    (is (= :rsm/bad-args-errors (failure (sim/advance! w Long/MAX_VALUE))))
+    (is (= 5 (sim/now w)))))

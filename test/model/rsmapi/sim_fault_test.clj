@@ -112,10 +112,9 @@
                 (answered i false)))))
 
 (defn- failed-to-confirm
-  "A put was not confirmed: what the mirror had sent is not sure either, and a barrier that is open has to say so."
+  "A put was not confirmed: a barrier that is open has to say so."
   [state i]
   (-> state
-      (update-in [:importers i :mirror] update-vals #(update % :state {:dirty :dirty, :sent :unsure, :unsure :unsure, :maybe :maybe}))
       (assoc-in [:importers i :failed?] true)
       (answered i false)))
 

@@ -31,7 +31,7 @@ import org.rsmapi.sys.Vm;
 public final class Mirror extends PlacedRange {
     private static final int WORD = Long.BYTES;
 
-    private final RemoteMemory remote;
+    private final ConfirmedMemory remote;
     /** Where it begins in the segment. */
     private final long start;
     /** Null where it cannot be written to, as the two others are. */
@@ -40,8 +40,9 @@ public final class Mirror extends PlacedRange {
     private final ReentrantLock turn = new ReentrantLock();
     /** Whether the pages may be gone: nothing is to be brought in or sent any more. */
     private volatile boolean gone;
-    /** Whether words were sent of which it is not known whether they have arrived. */
-    private volatile boolean unconfirmed;
+    /** Whether words were sent since all was confirmed, and the misses from before. Read and changed by the one whose turn it is. */
+    private boolean unconfirmed;
+    private long missesBefore;
     /** Whether the memory may be in use for something else. Changed by the one whose turn it is. */
     private boolean finished;
     /** Whether the twin is unmapped. Read and changed by the one whose turn it is. */
@@ -78,7 +79,7 @@ public final class Mirror extends PlacedRange {
      * @throws NoRoom if there are no addresses or no memory for it
      * @throws RsmException if it cannot be there, or cannot be what the options say
      */
-    public Mirror(RemoteMemory remote, Placement placement, long address, boolean writable, long start, long length,
+    public Mirror(ConfirmedMemory remote, Placement placement, long address, boolean writable, long start, long length,
             Set<MemoryOption> options) {
         super(placement, address, writable, start, length, (at, pages) -> place(placement, at, pages));
         this.remote = remote;
@@ -185,55 +186,23 @@ public final class Mirror extends PlacedRange {
      */
     public void pushAndConfirm(long at, long length) {
         Stack.lock(turn);
+        boolean counts = twin != null && !gone;
         boolean arrived = false;
         try {
+            if (!unconfirmed) {
+                missesBefore = remote.misses();
+            }
             send(at, length);
-            remote.confirm();
+            remote.confirmSince(missesBefore);
             arrived = true;
         } finally {
-            end(arrived);
-        }
-    }
-
-    /**
-     * Waits until all that was sent has arrived, pushed or put.
-     *
-     * @throws RsmException what {@link RemoteMemory#confirm} throws
-     */
-    public void confirm() {
-        if (!unconfirmed) {
-            remote.confirm();
-            return;
-        }
-        Stack.lock(turn);
-        boolean arrived = false;
-        try {
-            remote.confirm();
-            arrived = true;
-        } finally {
-            end(arrived);
-        }
-    }
-
-    /** Notes that what was sent may not have arrived: it is sent again. */
-    public void missed() {
-        if (unconfirmed) {
-            Stack.lock(turn);
-            end(false);
-        }
-    }
-
-    /** Ends a turn in which an answer has told, or not, that what was sent has arrived. */
-    private void end(boolean arrived) {
-        try {
-            if (twin != null && !released) {
+            if (counts) {
                 if (!arrived) {
                     twin.unsure.addAll(twin.sent);
                 }
                 twin.sent.clear();
                 unconfirmed = false;
             }
-        } finally {
             settle();
         }
     }
@@ -268,11 +237,12 @@ public final class Mirror extends PlacedRange {
             ENGINE.putLong(twin.address + from + i, ENGINE.getLong(data + i));
         }
         twin.unsure.remove(from / WORD, (from + bytes) / WORD);
+        missesBefore = unconfirmed ? missesBefore : remote.misses();
+        unconfirmed = true;
         boolean sent = false;
         try {
             remote.put(start + from, data, bytes);
             sent = true;
-            unconfirmed = true;
         } finally {
             (sent ? twin.sent : twin.unsure).add(from / WORD, (from + bytes) / WORD);
         }

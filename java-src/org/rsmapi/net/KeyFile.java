@@ -7,7 +7,6 @@ import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.PosixFilePermissions;
@@ -29,14 +28,12 @@ import java.time.Instant;
 import java.util.Base64;
 import java.util.EnumSet;
 import java.util.HexFormat;
-import java.util.Map;
 import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.spi.ConfFile;
-import org.rsmapi.sys.Credentials;
 
 /**
  * The key by which a node proves that it is that node: a file with an EC private key and a certificate of its public key, both in PEM,
@@ -101,16 +98,23 @@ public record KeyFile(Path file, PrivateKey key, X509Certificate certificate) {
         Set<StandardOpenOption> options = EnumSet.of(StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
         try (FileChannel channel = FileChannel.open(file, options,
                 PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-------")))) {
+            fill(channel, file, text); // the file is ours: nothing else is deleted
+        }
+    }
+
+    private static void fill(FileChannel channel, Path file, String text) throws IOException {
+        boolean done = false;
+        try {
             ByteBuffer bytes = ByteBuffer.wrap(text.getBytes(StandardCharsets.US_ASCII));
             while (bytes.hasRemaining()) {
                 channel.write(bytes);
             }
             channel.force(true);
-        } catch (FileAlreadyExistsException e) {
-            throw e;
-        } catch (IOException e) {
-            Files.deleteIfExists(file); // not half a key
-            throw e;
+            done = true;
+        } finally {
+            if (!done) {
+                Files.deleteIfExists(file); // not half a key
+            }
         }
     }
 
@@ -126,7 +130,7 @@ public record KeyFile(Path file, PrivateKey key, X509Certificate certificate) {
      *     belong together, or the key is not valid yet, or not any more
      */
     public static KeyFile read(String op, Path file) {
-        checkOwner(op, file);
+        FILE.checkOwner(op, file, OTHERS, "others than its owner may use the file: chmod 600 it, and if they may have read it, make another key");
         String text = String.join("\n", FILE.lines(op, file));
         byte[] key = part(op, file, text, "PRIVATE KEY");
         byte[] certificate = part(op, file, text, "CERTIFICATE");
@@ -145,25 +149,6 @@ public record KeyFile(Path file, PrivateKey key, X509Certificate certificate) {
             return new KeyFile(file, secret, found);
         } catch (GeneralSecurityException e) {
             throw ConfFile.failure(op, file).with("reason", e.toString()).causedBy(e).hint("it is not a key that was made for a node");
-        }
-    }
-
-    private static void checkOwner(String op, Path file) {
-        Map<String, Object> found;
-        try {
-            found = Files.readAttributes(file, "unix:uid,mode", new LinkOption[0]);
-        } catch (IOException | RuntimeException e) {
-            throw ConfFile.failure(op, file).with("reason", e.toString()).causedBy(e)
-                .hint("the file cannot be read; the system property rsmapi.key names another one");
-        }
-        int uid = (Integer) found.get("uid");
-        int mode = (Integer) found.get("mode");
-        if ((mode & OTHERS) != 0) {
-            throw ConfFile.failure(op, file).with("mode", "0" + Integer.toOctalString(mode & 0777))
-                .hint("others than its owner may use the file: chmod 600 it, and if they may have read it, make another key");
-        }
-        if (uid != 0 && uid != Credentials.uid()) {
-            throw ConfFile.failure(op, file).with("uid", uid).hint("the file belongs to another user");
         }
     }
 

@@ -2,17 +2,21 @@ package org.rsmapi.net;
 
 import java.io.BufferedInputStream;
 import java.io.DataInputStream;
-import java.io.EOFException;
 import java.io.IOException;
 import java.io.OutputStream;
+import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.security.GeneralSecurityException;
 import java.security.cert.CertificateException;
 import java.security.cert.X509Certificate;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import javax.net.ssl.SSLSocket;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
@@ -100,15 +104,32 @@ public final class Link implements AutoCloseable {
             throw ConfFile.failure(OP, identity.nodes().file()).with("node", node).hint("the file has no line for the node");
         }
         Socket socket = new Socket();
-        try (Limit limit = new Limit(socket, millis, clock)) {
+        try (Limit limit = Limit.of(socket, millis, clock)) {
             try {
-                socket.setTcpNoDelay(true);
-                socket.connect(new InetSocketAddress(to.host(), to.port()), millis);
-            } catch (IOException | RuntimeException e) { // a host that is none
+                socket.connect(new InetSocketAddress(resolved(to, millis), to.port()), millis);
+            } catch (IOException | RuntimeException e) {
                 close(socket);
                 throw unreachable(to.node(), limit.over() ? "no answer in time" : "the gateway cannot be reached: " + e.getMessage(), e);
             }
             return secured(identity, socket, to.node(), limit);
+        }
+    }
+
+    /** A thread of its own asks for the address: that cannot be ended, and may take longer. */
+    private static InetAddress resolved(NodesFile.Entry to, int millis) throws IOException {
+        FutureTask<InetAddress> asking = new FutureTask<>(() -> InetAddress.getByName(to.host()));
+        Thread thread = new Thread(asking, "rsmapi-resolve");
+        thread.setDaemon(true);
+        thread.start();
+        try {
+            return asking.get(millis, TimeUnit.MILLISECONDS);
+        } catch (ExecutionException e) {
+            throw new IOException(String.valueOf(e.getCause()), e);
+        } catch (TimeoutException e) {
+            throw new IOException("the address of " + to.host() + " was not found in time", e);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new IOException("interrupted", e);
         }
     }
 
@@ -119,17 +140,20 @@ public final class Link implements AutoCloseable {
      * @throws RsmException as for {@link #call}; the socket is closed then
      */
     public static Link answer(Identity identity, Socket socket, int millis, ScheduledExecutorService clock) {
-        try (Limit limit = new Limit(socket, millis, clock)) {
+        try (Limit limit = Limit.of(socket, millis, clock)) {
             return secured(identity, socket, -1, limit);
         }
     }
 
     private static Link secured(Identity identity, Socket socket, int wanted, Limit limit) {
         Seen seen = new Seen(identity, wanted);
+        boolean proved = false;
         try {
             int here = identity.here().node();
+            socket.setTcpNoDelay(true);
             SSLSocket secured = PinnedKeys.over(PinnedKeys.context(identity.own(), seen), socket, wanted >= 0);
             secured.startHandshake();
+            proved = true;
             DataInputStream in = new DataInputStream(new BufferedInputStream(secured.getInputStream(), BUFFER));
             Greeting ours = new Greeting(Greeting.OLDEST, Greeting.NEWEST, here);
             ours.write(secured.getOutputStream());
@@ -149,18 +173,20 @@ public final class Link implements AutoCloseable {
             return new Link(socket, seen.peer, version, in, secured.getOutputStream());
         } catch (IOException | GeneralSecurityException e) {
             close(socket);
-            throw unreachable(wanted >= 0 || seen.peer == null ? wanted : seen.peer.node(), reason(seen, limit, e), e).with("key", seen.key);
+            RsmException failure = unreachable(wanted >= 0 || !proved ? wanted : seen.peer.node(), reason(seen, proved, limit, e), e);
+            throw seen.key == null ? failure : failure.with(proved ? "key" : "claimed-key", seen.key);
         } catch (RuntimeException | Error e) {
             close(socket);
             throw e;
         }
     }
 
-    private static String reason(Seen seen, Limit limit, Exception e) {
+    private static String reason(Seen seen, boolean proved, Limit limit, Exception e) {
         return seen.refused != null ? seen.refused
             : limit.over() ? "no answer in time"
-            : seen.key == null ? "it does not speak TLS 1.3 as a gateway does"
-            : e instanceof EOFException || e instanceof IOException ? "it does not accept this node's key, or has ended" : e.toString();
+            : seen.key != null && (proved || seen.wanted >= 0) ? "it does not accept this node's key, has not proved its own, or has ended"
+            : seen.key != null ? "it has not proved that the key is its own"
+            : e instanceof IOException ? "it does not speak TLS 1.3 as a gateway does" : e.toString();
     }
 
     private static RsmException unreachable(int node, String reason, Exception cause) {
@@ -206,12 +232,19 @@ public final class Link implements AutoCloseable {
 
     /** Closes a socket when something takes too long: whoever waits for it gets an exception. */
     private static final class Limit implements AutoCloseable {
-        private final ScheduledFuture<?> end;
+        private ScheduledFuture<?> end;
         private boolean over;
         private boolean met;
 
-        Limit(Socket socket, int millis, ScheduledExecutorService clock) {
-            end = clock.schedule(() -> expire(socket), millis, TimeUnit.MILLISECONDS);
+        static Limit of(Socket socket, int millis, ScheduledExecutorService clock) {
+            Limit limit = new Limit();
+            try {
+                limit.end = clock.schedule(() -> limit.expire(socket), millis, TimeUnit.MILLISECONDS);
+            } catch (RejectedExecutionException e) {
+                Link.close(socket);
+                throw unreachable(-1, "this gateway is ending", e);
+            }
+            return limit;
         }
 
         private synchronized void expire(Socket socket) {

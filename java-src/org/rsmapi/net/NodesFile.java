@@ -32,10 +32,11 @@ public record NodesFile(Path file, SortedMap<Integer, Entry> nodes) {
 
     private static final ConfFile FILE = new ConfFile("nodes", "rsmapi.nodes", "RSMAPI_NODES", "/etc/rsm/rsm.nodes");
     private static final int FIELDS = 4;
+    private static final int WRITABLE = 022;
     private static final int LONGEST_HOST = 253;
     private static final int LARGEST_PORT = 65_535;
     private static final Pattern NUMBER = Pattern.compile("0|[1-9][0-9]{0,4}");
-    private static final Pattern PLACE = Pattern.compile("(\\[[0-9A-Fa-f:.]{2,45}(?:%[0-9A-Za-z]+)?\\]|[0-9A-Za-z](?:[0-9A-Za-z.-]*[0-9A-Za-z])?)"
+    private static final Pattern PLACE = Pattern.compile("(\\[(?=[^\\]]*:)[0-9A-Fa-f:.]{2,45}(?:%[0-9A-Za-z]+)?\\]|[0-9A-Za-z](?:[0-9A-Za-z.-]*[0-9A-Za-z])?)"
         + "(?::([^:]*))?");
     private static final Pattern KEY = Pattern.compile("sha256:[0-9A-Fa-f]{64}");
     private static final Pattern DEVICE = Pattern.compile("[0-9A-Za-z_.-]+:[0-9]{1,3}");
@@ -65,16 +66,17 @@ public record NodesFile(Path file, SortedMap<Integer, Entry> nodes) {
     /**
      * Reads a file.
      *
-     * @throws RsmException BAD_CONF, with the file and the line: it cannot be read; a line is malformed; a number, a key or a place is
+     * @throws RsmException BAD_CONF, with the file and the line: it cannot be read; others than root and this user may write to it; a line is malformed; a number, a key or a place is
      *     given to two nodes
      */
     public static NodesFile read(String op, Path file) {
+        FILE.checkOwner(op, file, WRITABLE, "others than its owner may write to the file, which says whose keys are accepted");
         SortedMap<Integer, Entry> nodes = new TreeMap<>();
         Set<String> taken = new HashSet<>();
         int number = 0;
         for (String line : FILE.lines(op, file)) {
             number++;
-            String text = line.replaceFirst("#.*", "").strip();
+            String text = line.substring(0, line.indexOf('#') < 0 ? line.length() : line.indexOf('#')).strip();
             if (!text.isEmpty()) {
                 Entry entry = new Line(op, file, number, text.split("\\s+")).entry();
                 if (nodes.putIfAbsent(entry.node(), entry) != null) {

@@ -68,6 +68,8 @@ public final class SharedRange extends PlacedRange {
     @Override
     public void replaceWithZeroPages() {
         super.replaceWithZeroPages();
-        view.remove();
+        if (view != null) { // else the constructor has failed
+            view.remove();
+        }
     }
 }

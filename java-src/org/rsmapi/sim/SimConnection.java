@@ -1,7 +1,6 @@
 package org.rsmapi.sim;
 
 import java.nio.ByteOrder;
-import java.util.HashSet;
 import java.util.Set;
 import java.util.function.Supplier;
 import org.rsmapi.Capabilities;
@@ -36,7 +35,7 @@ final class SimConnection implements Connection, RemoteMemory {
     private long size;
     private String layout;
 
-    /** Of the importer: writes so far, and how many of them were so when the last barrier was asked about. */
+    /** Of the importer: writes so far, and how many of them a barrier has been answered for. */
     private long sent;
     private long asked;
     /** When the last of what was sent arrives, and what later writes must not arrive before. */
@@ -46,9 +45,9 @@ final class SimConnection implements Connection, RemoteMemory {
 
     /** Of the exporter: whether the memory is still what was published when the connection began. */
     private boolean revoked;
-    /** Whether the memory that was mapped is not the exporter's any more. */
-    private boolean taken;
-    private final Set<Long> arrived = new HashSet<>();
+    /** That of the export when it was connected: another one, and what was mapped is not the exporter's memory any more. */
+    private int generation;
+    private final Arrivals arrivals = new Arrivals();
 
     private boolean aborted;
     private boolean closed;
@@ -122,6 +121,7 @@ final class SimConnection implements Connection, RemoteMemory {
             export = found;
             size = found.size();
             layout = found.layout();
+            generation = found.generation();
             found.add(this);
         }
         world.send(Message.ANSWER, exporter, importer, 0, found, () -> {
@@ -135,13 +135,7 @@ final class SimConnection implements Connection, RemoteMemory {
     /** At the exporter's node: the memory is taken away. What arrives from now on changes nothing. */
     void revoke(String reason) {
         revoked = true;
-        loseMemory();
         world.send(Message.REVOKED, exporter, importer, 0, null, () -> abort(reason), "segment-id", segmentId);
-    }
-
-    /** What is mapped is not the exporter's any more. */
-    void loseMemory() {
-        taken = world.shares();
     }
 
     /** At the exporter's node, which ends. */
@@ -213,7 +207,7 @@ final class SimConnection implements Connection, RemoteMemory {
     @Override
     public boolean aborted() {
         try (World.Turn turn = world.turn()) {
-            if (taken) {
+            if (isMemoryTaken()) {
                 abort("revoked"); // before the message: what is read now is not the exporter's
             }
             return aborted;
@@ -225,11 +219,19 @@ final class SimConnection implements Connection, RemoteMemory {
         return world.shares() ? null : this;
     }
 
+    private boolean isMemoryTaken() {
+        return world.shares() && export.generation() != generation;
+    }
+
+    int generation() {
+        return generation;
+    }
+
     @Override
     public MappedRange map(Placement placement, long address, Permission wanted, long offset, long length, Set<MemoryOption> options) {
         SharedRange range;
         try (World.Turn turn = world.turn()) {
-            if (revoked) {
+            if (revoked || isMemoryTaken()) {
                 abort("revoked");
             }
             checkAlive("import-map");
@@ -287,9 +289,12 @@ final class SimConnection implements Connection, RemoteMemory {
                 underWay--;
                 if (!revoked) {
                     export.write(offset, data);
-                    arrived.add(number);
+                    arrivals.add(number);
                 }
             }, "segment-id", segmentId, "offset", offset, "length", length);
+            if (message.lost()) {
+                world.at(message.arrives(), () -> underWay--);
+            }
             latest = Math.max(latest, message.arrives());
         }
     }
@@ -344,17 +349,18 @@ final class SimConnection implements Connection, RemoteMemory {
         try (World.Turn turn = world.turn()) {
             from = asked;
             to = sent;
-            asked = to;
         }
-        ask("confirm", Message.BARRIER, Message.DONE, () -> {
-            Reply found = new Reply();
-            for (long number = from + 1; number <= to; number++) {
-                if (!arrived.remove(number)) {
-                    found.error = RsmError.BARRIER_FAILURE;
-                }
+        try {
+            ask("confirm", Message.BARRIER, Message.DONE, () -> {
+                Reply found = new Reply();
+                found.error = arrivals.have(from, to) ? null : RsmError.BARRIER_FAILURE;
+                return found;
+            }, "after", from, "until", to);
+        } finally {
+            try (World.Turn turn = world.turn()) {
+                asked = Math.max(asked, to); // whoever asks again asks about what is written from now on
             }
-            return found;
-        }, "after", from, "until", to);
+        }
     }
 
     /** Sends a question behind all that was sent, and waits for the answer. */

@@ -4,6 +4,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
@@ -35,8 +36,8 @@ final class SimExport implements ExportedMemory, Backing.Importers {
     private final Backing first;
     private final SimSignals signals;
     private final List<SimConnection> importers = new ArrayList<>();
-    /** Importers when the node ended: they may have the memory. */
-    private final List<SimConnection> orphans = new ArrayList<>();
+    /** How often the memory was taken away from those who had it. */
+    private final AtomicInteger generation = new AtomicInteger();
     private volatile Backing backing;
     private AccessPolicy access;
     private String layout;
@@ -116,10 +117,16 @@ final class SimExport implements ExportedMemory, Backing.Importers {
         return handedOut;
     }
 
-    /** Another interconnect's segment over the same memory ends: its thread must not wait for a turn. */
+    /** Another segment over the same memory ends: its thread has the backing's lock, and must not wait for a turn. */
     @Override
     public void drop() {
-        world.soon(() -> disconnectAll("unpublished"));
+        generation.incrementAndGet();
+        backing.whenFree(() -> world.soon(() -> disconnect("unpublished", false)));
+    }
+
+    /** How often the memory was taken away from those who had it. May be asked at any time. */
+    int generation() {
+        return generation.get();
     }
 
     // ---- what messages do, in a turn ----
@@ -162,23 +169,25 @@ final class SimExport implements ExportedMemory, Backing.Importers {
     void revoke(String reason, boolean livesOn) {
         if (segmentId >= 0) {
             world.published().remove(World.place(node, (int) segmentId), this);
-            disconnectAll(reason);
+            disconnect(reason, true);
             segmentId = -1;
         }
         if (listed) {
+            generation.incrementAndGet();
             backing.revoke(this, livesOn);
-            orphans.forEach(SimConnection::loseMemory);
-            orphans.clear();
             listed = false;
             handedOut = false;
         }
     }
 
-    private void disconnectAll(String reason) {
+    /** In a turn: ends the connections, or only those that had the memory when it was taken away. */
+    private void disconnect(String reason, boolean all) {
         for (SimConnection importer : List.copyOf(importers)) {
-            importer.revoke(reason);
+            if (all || importer.generation() != generation()) {
+                importer.revoke(reason);
+                importers.remove(importer);
+            }
         }
-        importers.clear();
     }
 
     /** The node has ended: nobody is told. */
@@ -186,7 +195,6 @@ final class SimExport implements ExportedMemory, Backing.Importers {
         for (SimConnection importer : importers) {
             importer.isGone();
         }
-        orphans.addAll(importers);
         importers.clear();
         segmentId = -1;
     }

@@ -1,6 +1,8 @@
 package org.rsmapi.sim;
 
 import java.util.List;
+import org.rsmapi.RsmError;
+import org.rsmapi.RsmException;
 import org.rsmapi.spi.Signals;
 
 /** The events of one segment handle: a number. */
@@ -61,6 +63,12 @@ final class SimSignals implements Signals {
 
     @Override
     public Outcome awaitAny(List<Signals> all, long deadline) {
+        for (Signals each : all) {
+            if (((SimSignals) each).world != world) {
+                throw RsmException.of(RsmError.BAD_ARGS_ERRORS, "signal-wait-pollfd").with("controller", world.controller())
+                    .hint("the segments are of two worlds, whose times are different");
+            }
+        }
         try (World.Turn turn = world.turn()) {
             return world.await(() -> {
                 for (Signals each : all) {

@@ -21,6 +21,7 @@ import org.rsmapi.RsmException;
 import org.rsmapi.spi.Nodes;
 import org.rsmapi.spi.Signals.Outcome;
 import org.rsmapi.sys.OsError;
+import org.rsmapi.sys.Stack;
 
 /**
  * A simulated interconnect: nodes 0 to 63 within this process, and what goes wrong between them. An application opens its controllers by
@@ -201,32 +202,56 @@ public final class World implements AutoCloseable {
 
     // ---- turns: everything in a world is done by one thread at a time ----
 
-    /** Lets this thread be the only one in the world until it is closed. */
+    /** While it is open, the thread that has taken it is the only one in the world. */
     final class Turn implements AutoCloseable {
-        private Turn(boolean wait) {
-            if (wait) {
-                lock.lock();
-            }
+        private Turn() {}
+
+        @Override
+        public void close() {
+            leave();
+            runCallbacks();
+            helpSoon();
+        }
+    }
+
+    Turn turn() {
+        Turn turn = new Turn();
+        Stack.reserve();
+        Stack.lock(lock);
+        boolean entered = false;
+        try {
             runSoon();
             if (lock.getHoldCount() == 1) {
                 agenda.meetFaults();
             }
+            entered = true;
+        } finally {
+            if (!entered) {
+                lock.unlock();
+            }
         }
+        return turn;
+    }
 
-        @Override
-        public void close() {
+    private void leave() {
+        try {
             runSoon();
             changed.signalAll();
+        } finally {
             lock.unlock();
-            runCallbacks();
         }
     }
 
-    /** Has something done in a turn, of this thread or of the one that has it, without waiting for it. */
+    /** Has something done in a turn, of this thread or of the one that has it, without waiting for it. It takes no other locks. */
     void soon(Runnable action) {
         soon.add(action);
-        if (lock.tryLock()) {
-            new Turn(false).close();
+        helpSoon();
+    }
+
+    /** Also after each turn: what was added at its end has found the lock taken. */
+    private void helpSoon() {
+        while (!soon.isEmpty() && lock.tryLock()) {
+            leave();
         }
     }
 
@@ -234,10 +259,6 @@ public final class World implements AutoCloseable {
         for (Runnable next = soon.poll(); next != null; next = soon.poll()) {
             next.run();
         }
-    }
-
-    Turn turn() {
-        return new Turn(true);
     }
 
     /** Has something run when the turn is over: what takes locks of the model. */
@@ -264,11 +285,12 @@ public final class World implements AutoCloseable {
     /**
      * In a turn: lets the world go on until something is so, or until a deadline in its time.
      *
-     * @return READY if it is so
+     * @return READY if it is so; TIMEOUT also if it cannot become so, because the world has ended
      */
     Outcome await(BooleanSupplier condition, long deadline) {
-        while (!condition.getAsBoolean() && !ended) {
-            if (agenda.now() - deadline >= 0) {
+        boolean news = true; // for those who wait
+        while (!condition.getAsBoolean()) {
+            if (ended || agenda.now() - deadline >= 0) {
                 return Outcome.TIMEOUT;
             }
             boolean forever = deadline - agenda.now() > TimeUnit.DAYS.toNanos(10_000);
@@ -277,12 +299,16 @@ public final class World implements AutoCloseable {
             }
             if (!options.manual() && agenda.next() <= deadline) {
                 agenda.step();
+                news = true;
             } else if (!options.manual() && !forever) {
                 agenda.moveTo(deadline);
                 continue;
             } else {
-                try {
+                if (news) {
                     changed.signalAll();
+                    news = false;
+                }
+                try {
                     changed.await();
                 } catch (InterruptedException e) {
                     Thread.currentThread().interrupt();
@@ -337,7 +363,12 @@ public final class World implements AutoCloseable {
 
     /** Moves the time, and has everything happen that does until then. */
     public void advance(Duration time) {
-        long until = now() + Math.max(time.toNanos(), 0);
+        boolean possible = time.compareTo(Duration.ofNanos(LONGEST)) <= 0;
+        long until = possible ? now() + Math.max(time.toNanos(), 0) : 0;
+        if (!possible || until > 4 * LONGEST) {
+            throw RsmException.of(RsmError.BAD_ARGS_ERRORS, "advance").with("time", time.toString())
+                .hint("time moves fifty years at once at most, and a world lasts two hundred");
+        }
         while (true) {
             try (Turn turn = turn()) {
                 if (ended || agenda.next() > until) {
@@ -420,7 +451,7 @@ public final class World implements AutoCloseable {
                 break;
             case REVOKE:
                 SimExport revoked = fault.message() != null && fault.segment() < 0 ? met : published.get(place(fault.from(), (int) fault.segment()));
-                if (revoked != null) {
+                if (revoked != null && revoked.segmentId() >= 0) {
                     note("revoke", "node", revoked.node(), "segment-id", revoked.segmentId(), "planned", planned);
                     try {
                         revoked.revoke("unpublished", true);
@@ -514,7 +545,7 @@ public final class World implements AutoCloseable {
     // ---- messages ----
 
     /** What becomes of a message. */
-    record Sent(long arrives, boolean fails) {}
+    record Sent(long arrives, boolean fails, boolean lost) {}
 
     /**
      * Sends a message.
@@ -529,41 +560,54 @@ public final class World implements AutoCloseable {
         boolean lost = nodes[from].killed;
         boolean fails = false;
         long delay = 0;
-        List<Fault> met = new ArrayList<>();
+        List<Runnable> met = new ArrayList<>();
         for (Fault fault : options.faults()) {
             if (fault.message() == kind && fault.nth() == nth) {
                 lost |= fault.kind() == Fault.Kind.LOSE;
                 fails |= fault.kind() == Fault.Kind.FAIL;
                 delay += fault.kind() == Fault.Kind.DELAY ? fault.nanos() : 0;
                 if (fault.kind().isOfTheWorld()) {
-                    met.add(fault);
+                    met.add(() -> happen(fault, segment != null ? segment : published(from, to, facts), true));
                 }
             }
         }
         long arrives = at + delay;
         history.add(agenda.now(), kind.text(), facts, "nth", nth, "from", from, "to", to, "arrives", lost ? null : arrives,
             "lost", lost ? true : null, "delayed", delay > 0 ? delay : null, "fails", fails ? true : null);
-        Runnable arrival = () -> {
-            met.forEach(fault -> happen(fault, segment, true));
-            arrive(from, to, action);
-        };
+        Runnable arrival = () -> arrive(from, to, met, action);
         if (!lost && nodes[from].stopped) {
             nodes[from].outbox.add(() -> agenda.at(arrives, arrival));
         } else if (!lost) {
             agenda.at(arrives, arrival);
         }
-        return new Sent(arrives, fails);
+        return new Sent(arrives, fails, lost);
     }
 
-    private void arrive(int from, int to, Runnable action) {
+    /** The segment that a message between two nodes is about, by its facts; null if it is not published. */
+    private SimExport published(int from, int to, Object[] facts) {
+        int id = facts.length > 1 && facts[1] instanceof Long ? ((Long) facts[1]).intValue() : 0;
+        SimExport found = published(to, id);
+        return found != null ? found : published(from, id);
+    }
+
+    /** Arrives, unless it has to wait. What goes wrong with it goes wrong then, and may keep it from having an effect. */
+    private void arrive(int from, int to, List<Runnable> met, Runnable action) {
         Link link = nodes[from].to(to);
         if (link.cutSince >= 0) {
-            link.held.add(() -> arrive(from, to, action));
+            link.held.add(() -> arrive(from, to, met, action));
         } else if (nodes[to].stopped) {
-            nodes[to].inbox.add(() -> arrive(from, to, action));
+            nodes[to].inbox.add(() -> arrive(from, to, met, action));
+        } else if (!nodes[to].killed && !met.isEmpty()) {
+            met.forEach(Runnable::run);
+            arrive(from, to, List.of(), action);
         } else if (!nodes[to].killed) {
             action.run();
         }
+    }
+
+    /** In a turn: has something happen at a time. */
+    void at(long time, Runnable action) {
+        agenda.at(time, action);
     }
 
     private long latency() {

@@ -7,8 +7,10 @@ import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
+import org.rsmapi.sys.Credentials;
 
 /**
  * A configuration file: where it is by default, and its text.
@@ -20,6 +22,7 @@ import org.rsmapi.RsmException;
  */
 public record ConfFile(String what, String property, String variable, String standard) {
     private static final int LARGEST = 1 << 20;
+    private static final int MODE = 07777;
 
     /**
      * Where it is.
@@ -38,6 +41,43 @@ public record ConfFile(String what, String property, String variable, String sta
     }
 
     /**
+     * Makes sure that only those can have written a file, or read it, who may: it belongs to this user or to root, and its mode has none
+     * of some bits.
+     *
+     * @throws RsmException BAD_CONF
+     */
+    public void checkOwner(String op, Path file, int bits, String hint) {
+        Map<String, Object> found;
+        try {
+            found = Files.readAttributes(given(op, file), "unix:uid,mode");
+        } catch (RsmException e) {
+            throw e;
+        } catch (IOException | RuntimeException e) {
+            throw unreadable(op, file, e);
+        }
+        int uid = (Integer) found.get("uid");
+        int mode = (Integer) found.get("mode");
+        if ((mode & bits) != 0) {
+            throw failure(op, file).with("mode", "0" + Integer.toOctalString(mode & MODE)).hint(hint);
+        }
+        if (uid != 0 && uid != Credentials.uid()) {
+            throw failure(op, file).with("uid", uid).hint("the file belongs to another user");
+        }
+    }
+
+    private static Path given(String op, Path file) {
+        if (file == null) {
+            throw RsmException.of(RsmError.BAD_ADDR, op).with("argument", "file");
+        }
+        return file;
+    }
+
+    private RsmException unreadable(String op, Path file, Exception e) {
+        return failure(op, file).with("reason", e.toString()).causedBy(e)
+            .hint("the file cannot be read; the system property " + property + " names another one");
+    }
+
+    /**
      * The lines of a file, a character for each byte.
      *
      * @throws RsmException BAD_CONF: it cannot be read, is not a regular file, or is larger than a MiB
@@ -48,7 +88,7 @@ public record ConfFile(String what, String property, String variable, String sta
 
     private byte[] bytes(String op, Path file) {
         try {
-            if (Files.exists(file) && !Files.isRegularFile(file)) { // opening a FIFO would wait for a writer
+            if (Files.exists(given(op, file)) && !Files.isRegularFile(file)) { // opening a FIFO would wait for a writer
                 throw failure(op, file).hint("it is not a regular file");
             }
             byte[] bytes;
@@ -62,8 +102,7 @@ public record ConfFile(String what, String property, String variable, String sta
         } catch (RsmException e) {
             throw e;
         } catch (IOException | RuntimeException e) { // a path of a closed file system, or of one that fails in its own way
-            throw failure(op, file).with("reason", e.toString()).causedBy(e)
-                .hint("the file cannot be read; the system property " + property + " names another one");
+            throw unreadable(op, file, e);
         }
     }
 

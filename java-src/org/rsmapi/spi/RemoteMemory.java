@@ -5,11 +5,11 @@ package org.rsmapi.spi;
  * where that is so.
  *
  * <p>The model has checked ranges, permission and alignment, moves at most some hundred kilobytes with one call, and begins no call when
- * the connection is closed. All methods may be called from any thread, and by several at once.
+ * the connection is closed. All methods may be called from any thread, and by several at once; {@link #confirm} by one at a time.
  *
  * <p><b>Order.</b> What one thread asks for arrives as if in that order, with one exception: writes of {@link #put} may overtake each
  * other, but not {@link #order}, {@link #confirm}, {@link #get} or an atomic operation that lies between them. An event that is posted
- * with {@link Connection#post} may overtake all of them.
+ * with {@link Connection#post} may overtake writes, but not what was ordered or confirmed.
  *
  * <p><b>Elements.</b> 2, 4 or 8 bytes that lie wholly in a range, at a multiple of their size in the segment, are moved as a whole:
  * nobody ever sees one half of them from before a write and the other from after it. Local addresses are aligned as the offset is,
@@ -50,7 +50,8 @@ public interface RemoteMemory {
     void order();
 
     /**
-     * Waits until all that this connection has written before has arrived.
+     * Waits until all that this connection has written before has arrived. What a call that has failed was about, later ones need not
+     * tell again.
      *
      * @throws org.rsmapi.RsmException BARRIER_FAILURE (nobody knows whether all has arrived), CONN_ABORTED (the memory that was published
      *     at the time of the connect was revoked before all had arrived)
