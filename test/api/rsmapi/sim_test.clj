@@ -11,16 +11,6 @@
 (def ^:private page (long (rsm/page-size)))
 (def ^:private id 0x600001)
 
-(defmacro ^:private with-nodes
-  "Binds ex to a segment of node 1, and im to an import segment of it at node 2."
-  [[w ex im opts] & body]
-  `(sim/with-world [~w ~opts]
-     (rsm/with-controller [one# (sim/name ~w) {:node 1}]
-       (rsm/with-controller [two# (sim/name ~w) {:node 2}]
-         (rsm/with-exported-segment [~ex one# {:size page :segment-id id :acl [{:node 2 :perm 0600}]}]
-           (rsm/with-imported-segment [~im two# {:node 1 :segment-id id}]
-             ~@body))))))
-
 (defn- with-nodes*
   "Calls f with a world and controllers of its nodes 1 and 2."
   [opts f]
@@ -28,6 +18,15 @@
     (rsm/with-controller [one (sim/name w) {:node 1}]
       (rsm/with-controller [two (sim/name w) {:node 2}]
         (f w one two)))))
+
+(defmacro ^:private with-nodes
+  "Binds ex to a segment of node 1, and im to an import segment of it at node 2."
+  [[w ex im opts] & body]
+  `(with-nodes* ~opts
+     (fn [~w one# two#]
+       (rsm/with-exported-segment [~ex one# {:size page :segment-id id :acl [{:node 2 :perm 0600}]}]
+         (rsm/with-imported-segment [~im two# {:node 1 :segment-id id}]
+           ~@body)))))
 
 (defn- bytes-of [ex n] (vec (rsm/get-bytes ex 0 n)))
 
