@@ -146,11 +146,15 @@ final class RemoteAccess {
 
     // ---- put and get ----
 
-    /** Writes. What is written to a segment that is aborted goes nowhere, as it would to a mapping. */
-    void put(String op, long offset, long address, long length) {
+    /**
+     * Writes. What is written to a segment that is aborted goes nowhere, as it would to a mapping.
+     *
+     * @param more  whether more is written at once, or {@link #confirm} follows
+     */
+    void put(String op, long offset, long address, long length, boolean more) {
         try {
             if (!segment.isAborted()) {
-                memory.put(offset, address, length);
+                memory.put(offset, address, length, more);
             }
         } catch (RsmException e) {
             report(op, e);

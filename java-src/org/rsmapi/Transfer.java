@@ -174,7 +174,7 @@ final class Transfer {
                 long now = Math.min(count - done, Stage.BYTES - skipped >> shift);
                 if (write) {
                     store(op, here, memory, at + (done << dataShift), now, shift, swap);
-                    remote.put(op, there, here, now << shift);
+                    remote.put(op, there, here, now << shift, guard != Guard.NONE || done + now < count);
                 } else {
                     remote.get(op, there, here, now << shift);
                     load(op, here, memory, at + (done << dataShift), now, shift, swap);

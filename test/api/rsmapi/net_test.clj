@@ -7,11 +7,11 @@
             [rsmapi.test.javac :as javac]
             [rsmapi.test.outcome :refer [failure]])
   (:import (java.io File)
-           (java.net InetAddress ServerSocket Socket)
+           (java.net InetSocketAddress Socket)
+           (java.nio.channels ServerSocketChannel)
            (java.nio.file Files LinkOption Path)
            (java.nio.file.attribute PosixFilePermissions)
            (java.time Duration)
-           (java.util.concurrent Executors ScheduledExecutorService)
            (org.rsmapi.net KeyFile Link Link$Identity NodesFile NodesFile$Entry)))
 
 (set! *warn-on-reflection* true)
@@ -99,10 +99,12 @@
       (is (= :rsm/bad-conf (failure (NodesFile/read "test" (path folder "missing")))))
       (is (= :rsm/bad-conf (failure (NodesFile/read "test" (.toPath folder))))))
     (testing "where it is"
-      (is (= "/etc/rsm/rsm.nodes" (str (NodesFile/defaultFile "test"))))
+      (is (= "/etc/rsm/rsm.nodes" (str (NodesFile/defaultFile "test" 0))))
       (System/setProperty "rsmapi.nodes" "/elsewhere")
-      (try (is (= "/elsewhere" (str (NodesFile/defaultFile "test"))))
-           (finally (System/clearProperty "rsmapi.nodes"))))))
+      (try (is (= "/elsewhere" (str (NodesFile/defaultFile "test" 0))))
+           (finally (System/clearProperty "rsmapi.nodes")))
+      (is (= ["/etc/rsm/net1.nodes" "/etc/rsm/net1.key" "/etc/rsm/rsm.key"]
+             (map str [(NodesFile/defaultFile "test" 1) (KeyFile/defaultFile "test" 1) (KeyFile/defaultFile "test" 0)]))))))
 
 ;; --------------------------------------------------------------------- keys
 
@@ -149,7 +151,7 @@
                                "that of another key" (str (part text 0) "\n" (part other 1))
                                "two keys"            (str text (part other 0))
                                "no Base64"           (str/replace text #"KEY-----\nM" "KEY-----\n=")
-                               "a byte is missing"   (str (str/replace-first (part text 0) #"[A-Za-z0-9]\n" "\n") (part text 1))
+                               "a byte is missing"   (str (str/replace-first (part text 0) #"[A-Za-z0-9+/]\n" "\n") (part text 1))
                                "nonsense"            (apply str (repeat 100 "-----BEGIN PRIVATE KEY-----"))}]
             (is (= :rsm/bad-conf (:rsm/error (read-with text))) what))))
       (is (= :rsm/bad-conf (failure (KeyFile/read "test" (path folder "missing")))))
@@ -163,30 +165,25 @@
 
 (def ^:private limit 3000)
 
-(defn- with-clock [f]
-  (let [clock (Executors/newSingleThreadScheduledExecutor)]
-    (try (f clock) (finally (.shutdownNow clock)))))
+(defmacro ^:private with-port
+  "Runs the body with a socket that listens on this host."
+  [[sym] & body]
+  `(with-open [~(with-meta sym {:tag `ServerSocketChannel}) (.bind (ServerSocketChannel/open) (InetSocketAddress. "127.0.0.1" 0))]
+     ~@body))
+
+(defn- port-of [^ServerSocketChannel server]
+  (.getPort ^InetSocketAddress (.getLocalAddress server)))
 
 (defn- meeting
   "What becomes of a call from one to the other: {:caller :answerer}, each the other's node and version, or the data of an error.
-  `caller` and `answerer` are functions of a port: who they are. `call` makes the call."
-  ([caller answerer] (meeting caller answerer (fn [identity _ clock] (Link/call identity 2 limit clock))))
-  ([caller answerer call]
-   (with-clock
-     (fn [clock]
-       (with-open [server (ServerSocket. 0 5 (InetAddress/getByName "127.0.0.1"))]
-         (let [port (.getLocalPort server)
-               tell (fn [f]
-                      (error/catching
-                       (with-open [^Link link (f)]
-                         (.write (.out link) 42)
-                         (.flush (.out link))
-                         [(.node (.peer link)) (.version link) (.read (.in link))])))
-               answering (future (let [socket (.accept server)]
-                                   (with-open [socket socket]
-                                     (tell #(Link/answer (answerer port) socket limit clock)))))
-               called (tell #(call (caller port) port clock))]
-           {:caller called :answerer (deref answering 20000 :hangs)}))))))
+  `caller` and `answerer` are functions of a port: who they are."
+  [caller answerer]
+  (with-port [server]
+    (let [port (port-of server)
+          tell (fn [f] (error/catching (with-open [^Link link (f)] [(.node (.peer link)) (.version link)])))
+          answering (future (tell #(Link/answer (answerer port) (.accept server) limit)))
+          called (tell #(Link/call (caller port) 2 limit))]
+      {:caller called :answerer (deref answering 20000 :hangs)})))
 
 (defn- identity-of [folder ^KeyFile own lines]
   (Link$Identity. own (NodesFile/read "test" (written folder (str "nodes-" (hash lines)) (str/join "\n" lines)))))
@@ -212,7 +209,7 @@
           good-two (who two is-one is-two)
           not-accepted "it does not accept this node's key, has not proved its own, or has ended"]
       (testing "who know each other"
-        (is (= [[2 1 42] [1 1 42]] (gist (meeting good-one good-two)))))
+        (is (= [[2 1] [1 1]] (gist (meeting good-one good-two)))))
       (testing "a caller that is not known"
         (is (= [[:rsm/remote-node-unreachable not-accepted] [:rsm/remote-node-unreachable "no node has this key"]]
                (gist (meeting (who three is-three is-two) good-two)))))
@@ -236,31 +233,25 @@
       (testing "nodes that the file does not have"
         (is (= [[:rsm/bad-conf nil] [:rsm/bad-conf nil]]
                (gist (meeting (who one is-two) (who two is-one)))))
-        (with-clock
-          (fn [clock]
-            (is (= :rsm/bad-conf (failure (Link/call (identity-of folder one [(is-one 0)]) 2 limit clock)))))))
+        (is (= :rsm/bad-conf (failure (Link/call (identity-of folder one [(is-one 0)]) 2 limit)))))
       (testing "nobody there"
-        (with-clock
-          (fn [clock]
-            (is (= :rsm/remote-node-unreachable
-                   (failure (Link/call (identity-of folder one [(is-one 0) (line 2 9 two)]) 2 limit clock))))
-            (is (= :rsm/remote-node-unreachable
-                   (failure (Link/call (identity-of folder one [(is-one 0) (str "node 2 no-such-host.invalid " (.fingerprint ^KeyFile two))])
-                                       2 limit clock))))))))))
+        (is (= :rsm/remote-node-unreachable
+               (failure (Link/call (identity-of folder one [(is-one 0) (line 2 9 two)]) 2 limit))))
+        (is (= :rsm/remote-node-unreachable
+               (failure (Link/call (identity-of folder one [(is-one 0) (str "node 2 no-such-host.invalid " (.fingerprint ^KeyFile two))])
+                                   2 limit))))))))
 
 (defn- strange
   "What a gateway makes of a caller who does this with its socket. [error reason, seconds]"
   [identity millis f]
-  (with-clock
-    (fn [^ScheduledExecutorService clock]
-      (with-open [server (ServerSocket. 0 5 (InetAddress/getByName "127.0.0.1"))]
-        (let [began (System/nanoTime)
-              answering (future (error/catching (Link/answer identity (.accept server) millis clock)))]
-          (with-open [socket (Socket. (.getInetAddress server) (.getLocalPort server))]
-            (let [doing (future (try (f socket) (catch java.io.IOException _ :closed)))
-                  result (deref answering 20000 :hangs)]
-              (future-cancel doing)
-              [(:rsm/error result) (:rsm/reason result) (quot (- (System/nanoTime) began) 1000000000)])))))))
+  (with-port [server]
+    (let [began (System/nanoTime)
+          answering (future (error/catching (Link/answer identity (.accept server) millis)))]
+      (with-open [socket (Socket. "127.0.0.1" (int (port-of server)))]
+        (let [doing (future (try (f socket) (catch java.io.IOException _ :closed)))
+              result (deref answering 20000 :hangs)]
+          (future-cancel doing)
+          [(:rsm/error result) (:rsm/reason result) (quot (- (System/nanoTime) began) 1000000000)])))))
 
 (deftest strangers-at-the-port
   (with-folder [folder]

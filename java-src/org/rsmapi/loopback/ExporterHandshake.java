@@ -269,7 +269,7 @@ final class ExporterHandshake {
                 || remote && (here.localOnly() || !request.controller().equals(here.controller()))) {
             return RsmError.SEG_NOT_PUBLISHED_TO_NODE;
         }
-        if ((request.permission() & ~0600) != 0 || !allows(importer.peer(), digits, request.permission())) {
+        if ((request.permission() & ~0600) != 0 || !allows(importer.peer(), digits, request)) {
             return RsmError.PERM_DENIED;
         }
         return backing.isWhole() ? null : RsmError.INSUFFICIENT_MEM;
@@ -279,11 +279,12 @@ final class ExporterHandshake {
      * Whether the access list allows a permission. One digit counts, as for files: the owner's, else the group's, else the others'. No
      * permission is allowed to a peer that may have another one. The superuser may have all.
      */
-    private static boolean allows(Sockets.Peer peer, int digits, int wanted) {
-        if (peer.uid() == 0) {
+    private static boolean allows(Sockets.Peer peer, int digits, Wire.Connect request) {
+        int wanted = request.permission();
+        if (peer.uid() == 0 && !request.asOthers()) {
             return true;
         }
-        int digit = peer.uid() == Credentials.uid() ? digits >> 6 : peer.inGroup(Credentials.gid()) ? digits >> 3 : digits;
+        int digit = request.asOthers() ? digits : peer.uid() == Credentials.uid() ? digits >> 6 : peer.inGroup(Credentials.gid()) ? digits >> 3 : digits;
         return wanted == 0 ? (digit & 6) != 0 : (wanted >> 6 & ~digit) == 0;
     }
 

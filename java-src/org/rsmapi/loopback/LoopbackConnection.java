@@ -82,7 +82,8 @@ final class LoopbackConnection implements Connection {
 
     /** Connects to a segment that is published on a node. */
     static Connection open(LocalNode from, int node, int segmentId, Permission permission, long deadline, AbortListener listener) {
-        Wire.Connect request = new Wire.Connect(from.node(), segmentId, permission.bits(), TOKENS.nextLong(), from.controller());
+        Wire.Connect request = new Wire.Connect(from.node(), segmentId, permission.bits(), from.asOthers(), TOKENS.nextLong(),
+            from.controller());
         Reactor.acquire();
         LoopbackConnection connection = null;
         try {

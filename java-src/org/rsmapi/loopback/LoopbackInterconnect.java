@@ -53,7 +53,7 @@ final class LoopbackInterconnect implements Interconnect {
     LoopbackInterconnect(LocalNode here) {
         Preload.once();
         this.here = here;
-        this.presence = here.localOnly() ? null : present(here.controller(), here.node());
+        this.presence = !here.listed() ? null : present(here.controller(), here.node());
         Reactor.acquire();
         try {
             OPEN.add(this);

@@ -45,12 +45,21 @@ public final class LoopbackProvider implements InterconnectProvider {
                 throw RsmException.of(RsmError.CTLR_NOT_PRESENT, "get-controller").with("controller", type).with("node", node)
                     .hint("loopback is on the configured node, " + here + "; use shm0 to choose another");
             }
-            return new LoopbackInterconnect(new LocalNode("loopback", here, true));
+            return new LoopbackInterconnect(new LocalNode("loopback", here, true, false, false));
         }
         if (ours) {
-            return new LoopbackInterconnect(new LocalNode("shm" + unit, node == -1 ? Nodes.configured(OP) : node, false));
+            return new LoopbackInterconnect(new LocalNode("shm" + unit, node == -1 ? Nodes.configured(OP) : node, false, true, false));
         }
         return null;
+    }
+
+    @Override
+    public Interconnect withinHost(String controller, int node, boolean asOthers) {
+        if (!SUPPORTED) {
+            return null;
+        }
+        Limits.configure(OP);
+        return new LoopbackInterconnect(new LocalNode(controller, node, false, false, asOthers));
     }
 
     @Override

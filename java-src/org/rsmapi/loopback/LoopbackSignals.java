@@ -3,13 +3,11 @@ package org.rsmapi.loopback;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
-import org.rsmapi.spi.Failures;
-import org.rsmapi.spi.Signals;
+import org.rsmapi.shared.Events;
 import org.rsmapi.sys.Epoll;
 import org.rsmapi.sys.EventFd;
 import org.rsmapi.sys.Opening;
 import org.rsmapi.sys.OsError;
-import org.rsmapi.sys.Poll;
 
 /**
  * The events of one segment handle: those that importers have posted for an export segment, or the exporter for an import segment.
@@ -18,34 +16,20 @@ import org.rsmapi.sys.Poll;
  * of this process's own user (and root) share, and one for each other user who has an importer. A user who fills a counter keeps only
  * that user's posts from arriving. Events are taken from the counters in turn. When a counter is given up, because its user has no
  * importer any more or the publication has ended, the events in it are carried over, but no more than {@link #MOST_CARRIED}.
- *
- * <p>The end is not reported to waiters by the counters, which other processes share. A descriptor that is handed
- * out for waiting elsewhere is an epoll set with the counters in it, and an eventfd of our own for the end.
  */
-final class LoopbackSignals implements Signals {
+final class LoopbackSignals extends Events {
     /** More events than this were not posted one by one, or not for anybody who takes them. */
     static final long MOST_CARRIED = 1L << 20;
 
-    private static final long OWN = 0;
-    private static final long END = 1;
     private static final long KEPT = Long.MAX_VALUE;
 
-    private final Poll.Group waiters = new Poll.Group();
-    private EventFd counter;
     private boolean handedOut;
     /** The counters of other users, by uid. */
     private final Map<Integer, Other> others = new HashMap<>();
-    /** All counters, from when there is more than one. */
-    private Epoll inbox;
     /** The events of other users who have left. It is this side's alone: an addition to another counter could be made to wait. */
     private EventFd kept;
     /** Of which counter an event was taken last. */
     private long lastTaken;
-    private Epoll outside;
-    private EventFd endMark;
-    private int holders;
-    private boolean ended;
-    private boolean closed;
 
     /** The counter of another user's importers. */
     private static final class Other {
@@ -128,7 +112,7 @@ final class LoopbackSignals implements Signals {
         if (other != null && --other.importers == 0) {
             others.remove(uid);
             try {
-                if (!closed && !other.ignored) {
+                if (!isClosed() && !other.ignored) {
                     inbox.remove(other.counter.fd());
                     kept.addOwn(other.counter.count(MOST_CARRIED));
                 }
@@ -139,12 +123,8 @@ final class LoopbackSignals implements Signals {
     }
 
     @Override
-    public synchronized boolean take() {
-        try {
-            return !closed && (inbox == null ? counter.take() : takeInTurn());
-        } catch (OsError e) {
-            throw Failures.resources("signal-wait", e);
-        }
+    protected boolean takeOne() {
+        return inbox == null ? counter.take() : takeInTurn();
     }
 
     /** Of the counters that have events, the one whose turn it is: the next behind the last, in the order of the users' ids. */
@@ -185,94 +165,12 @@ final class LoopbackSignals implements Signals {
     }
 
     @Override
-    public Outcome await(long deadlineNanos) {
-        int wakes = waiters.wakes();
-        EventFd now;
-        Epoll set;
-        synchronized (this) {
-            now = counter;
-            set = inbox;
-            if (ended || !(set == null ? now.hold() : hold())) {
-                return Outcome.READY;
-            }
-        }
-        try {
-            return outcome(Poll.forInput(set == null ? now.fd() : set.fd(), deadlineNanos, waiters, wakes));
-        } catch (OsError e) {
-            throw Failures.resources("signal-wait", e);
-        } finally {
-            if (set == null) {
-                now.release();
-            } else {
-                release();
-            }
-        }
-    }
-
-    private static Outcome outcome(Poll.Outcome outcome) {
-        switch (outcome) {
-            case READY:
-                return Outcome.READY;
-            case TIMEOUT:
-                return Outcome.TIMEOUT;
-            default:
-                return Outcome.INTERRUPTED;
-        }
-    }
-
-    @Override
-    public synchronized int pollDescriptor() {
-        try {
-            if (outside == null) {
-                openOutside();
-            }
-            return outside.fd().number();
-        } catch (OsError e) {
-            throw Failures.resources("get-pollfd", e);
-        }
-    }
-
-    private void openOutside() {
-        try (Opening opening = new Opening(2)) {
-            Epoll set = opening.add(new Epoll());
-            EventFd end = opening.add(new EventFd());
-            set.add(end.fd(), END);
-            set.add(inbox == null ? counter.fd() : inbox.fd(), OWN);
-            opening.done();
-            outside = set;
-            endMark = end;
-        }
-        if (ended) {
-            endMark.signal();
-        }
-    }
-
-    @Override
-    public synchronized boolean hold() {
-        if (!closed) {
-            holders++;
-        }
-        return !closed;
-    }
-
-    @Override
-    public synchronized void release() {
-        holders--;
-        closeIfFree();
-    }
-
-    private void closeIfFree() {
-        if (closed && holders == 0) {
-            counter.close();
-            others.forEach((uid, other) -> other.counter.close());
-            if (inbox != null) {
-                inbox.close();
-                kept.close();
-            }
-            if (outside != null) {
-                outside.close();
-                endMark.close();
-            }
+    protected void closeCounters() {
+        counter.close();
+        others.forEach((uid, other) -> other.counter.close());
+        if (inbox != null) {
+            inbox.close();
+            kept.close();
         }
     }
 
@@ -281,7 +179,7 @@ final class LoopbackSignals implements Signals {
      * carried over, and threads that wait go on with the new one.
      */
     synchronized void renew() {
-        if (closed || !handedOut) {
+        if (isClosed() || !handedOut) {
             return;
         }
         EventFd next;
@@ -304,22 +202,5 @@ final class LoopbackSignals implements Signals {
         counter = next;
         handedOut = false;
         waiters.wake();
-    }
-
-    /** Wakes waiters: no more events will come. Events that are there can still be taken. */
-    synchronized void end() {
-        ended = true;
-        if (endMark != null) {
-            endMark.signal();
-        }
-        waiters.wake();
-    }
-
-    synchronized void close() {
-        if (!closed) {
-            closed = true;
-            end();
-            closeIfFree();
-        }
     }
 }

@@ -40,6 +40,9 @@ final class Wire {
     static final int REASON_UNPUBLISHED = 1;
     static final int REASON_DESTROYED = 2;
 
+    /** Of a CONNECT's permission: the importer wants to be judged as a user that is not the exporter, nor in its group. */
+    private static final int AS_OTHERS = 1 << 16;
+
     private static final int MAGIC = 'R' | 'S' << 8 | 'M' << 16 | '1' << 24;
     private static final int CONTROLLER_BYTES = 32;
     private static final int LITTLE = 1;
@@ -92,10 +95,11 @@ final class Wire {
         return b.getInt(0) == MAGIC ? new Header(b.getShort(4) & 0xffff, b.getShort(6) & 0xffff, b.getInt(8)) : null;
     }
 
-    record Connect(int node, int segmentId, int permission, long token, String controller) {
+    /** The permission is without {@link #AS_OTHERS}. */
+    record Connect(int node, int segmentId, int permission, boolean asOthers, long token, String controller) {
         byte[] encode() {
             ByteBuffer b = start(CONNECT, CONNECT_BYTES);
-            b.putInt(12, node).putInt(16, segmentId).putInt(20, permission).putLong(24, token);
+            b.putInt(12, node).putInt(16, segmentId).putInt(20, asOthers ? permission | AS_OTHERS : permission).putLong(24, token);
             byte[] name = controller.getBytes(StandardCharsets.US_ASCII);
             b.put(32, name, 0, Math.min(name.length, CONTROLLER_BYTES));
             return b.array();
@@ -117,7 +121,8 @@ final class Wire {
             while (end < CONNECT_BYTES && message[end] != 0) {
                 end++;
             }
-            return new Connect(b.getInt(12), b.getInt(16), b.getInt(20), b.getLong(24),
+            int permission = b.getInt(20);
+            return new Connect(b.getInt(12), b.getInt(16), permission & ~AS_OTHERS, (permission & AS_OTHERS) != 0, b.getLong(24),
                 new String(message, 32, end - 32, StandardCharsets.US_ASCII));
         }
     }

@@ -36,6 +36,11 @@ public final class ConfirmedMemory implements RemoteMemory {
     }
 
     @Override
+    public void put(long offset, long address, long length, boolean more) {
+        memory.put(offset, address, length, more);
+    }
+
+    @Override
     public void get(long offset, long address, long length) {
         memory.get(offset, address, length);
     }

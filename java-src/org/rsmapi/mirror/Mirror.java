@@ -241,7 +241,7 @@ public final class Mirror extends PlacedRange {
         unconfirmed = true;
         boolean sent = false;
         try {
-            remote.put(start + from, data, bytes);
+            remote.put(start + from, data, bytes, true); // whoever sends confirms, orders, or ends
             sent = true;
         } finally {
             (sent ? twin.sent : twin.unsure).add(from / WORD, (from + bytes) / WORD);

@@ -1,8 +1,5 @@
 package org.rsmapi.net;
 
-import java.io.DataInputStream;
-import java.io.IOException;
-import java.io.OutputStream;
 import java.nio.ByteBuffer;
 
 /**
@@ -29,16 +26,13 @@ record Greeting(int oldest, int newest, int node) {
     private static final int BYTE = 0xFF;
     private static final int SHORT = 0xFFFF;
 
-    void write(OutputStream out) throws IOException {
-        out.write(ByteBuffer.allocate(BYTES).putInt(MAGIC).putShort((short) oldest).putShort((short) newest).put((byte) node).array());
-        out.flush();
+    ByteBuffer encode() {
+        return ByteBuffer.allocate(BYTES).putInt(MAGIC).putShort((short) oldest).putShort((short) newest).put((byte) node)
+            .clear();
     }
 
-    /** Reads one; null if it is none. */
-    static Greeting read(DataInputStream in) throws IOException {
-        byte[] bytes = new byte[BYTES];
-        in.readFully(bytes);
-        ByteBuffer fields = ByteBuffer.wrap(bytes);
+    /** Reads one from 16 bytes; null if it is none. */
+    static Greeting decode(ByteBuffer fields) {
         boolean ours = fields.getInt() == MAGIC;
         Greeting greeting = new Greeting(fields.getShort() & SHORT, fields.getShort() & SHORT, fields.get() & BYTE);
         return ours && greeting.oldest <= greeting.newest ? greeting : null;

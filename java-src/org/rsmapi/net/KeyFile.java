@@ -44,7 +44,7 @@ import org.rsmapi.spi.ConfFile;
  * @param certificate of the public key
  */
 public record KeyFile(Path file, PrivateKey key, X509Certificate certificate) {
-    private static final ConfFile FILE = new ConfFile("keys", "rsmapi.key", "RSMAPI_KEY", "/etc/rsm/rsm.key");
+    private static final ConfFile FILE = file(0);
     private static final String OP = "key";
     private static final String CURVE = "secp256r1";
     private static final String SIGNING = "SHA256withECDSA";
@@ -55,14 +55,19 @@ public record KeyFile(Path file, PrivateKey key, X509Certificate certificate) {
     private static final Duration EARLIER = Duration.ofDays(1);
     private static final Duration LONGEST = Duration.ofDays(100 * 365);
 
+    private static ConfFile file(int unit) {
+        return ConfFile.ofUnit("keys", "key", unit);
+    }
+
     /**
-     * Where the file is: what the system property {@code rsmapi.key} or the environment variable {@code RSMAPI_KEY} says, or
-     * {@code /etc/rsm/rsm.key}.
+     * Where the file for a controller is: what the system property {@code rsmapi.key} or the environment variable {@code RSMAPI_KEY}
+     * says, or {@code /etc/rsm/rsm.key}. For {@code net1} and so on these are {@code rsmapi.net1.key}, {@code RSMAPI_NET1_KEY} and
+     * {@code /etc/rsm/net1.key}.
      *
      * @throws RsmException BAD_CONF if that cannot be the name of a file
      */
-    public static Path defaultFile(String op) {
-        return FILE.path(op);
+    public static Path defaultFile(String op, int unit) {
+        return file(unit).path(op);
     }
 
     /**

@@ -30,7 +30,7 @@ public record NodesFile(Path file, SortedMap<Integer, Entry> nodes) {
     /** The port of gateways, unless the file says another one. */
     public static final int PORT = 7463;
 
-    private static final ConfFile FILE = new ConfFile("nodes", "rsmapi.nodes", "RSMAPI_NODES", "/etc/rsm/rsm.nodes");
+    private static final ConfFile FILE = file(0);
     private static final int FIELDS = 4;
     private static final int WRITABLE = 022;
     private static final int LONGEST_HOST = 253;
@@ -53,14 +53,19 @@ public record NodesFile(Path file, SortedMap<Integer, Entry> nodes) {
      */
     public record Entry(int node, String host, int port, String key, boolean sameUsers, String device) {}
 
+    private static ConfFile file(int unit) {
+        return ConfFile.ofUnit("nodes", "nodes", unit);
+    }
+
     /**
-     * Where the file is: what the system property {@code rsmapi.nodes} or the environment variable {@code RSMAPI_NODES} says, or
-     * {@code /etc/rsm/rsm.nodes}.
+     * Where the file for a controller is: what the system property {@code rsmapi.nodes} or the environment variable {@code RSMAPI_NODES}
+     * says, or {@code /etc/rsm/rsm.nodes}. For {@code net1} and so on these are {@code rsmapi.net1.nodes}, {@code RSMAPI_NET1_NODES} and
+     * {@code /etc/rsm/net1.nodes}.
      *
      * @throws RsmException BAD_CONF if that cannot be the name of a file
      */
-    public static Path defaultFile(String op) {
-        return FILE.path(op);
+    public static Path defaultFile(String op, int unit) {
+        return file(unit).path(op);
     }
 
     /**

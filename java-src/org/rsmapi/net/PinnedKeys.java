@@ -10,7 +10,6 @@ import java.security.cert.X509Certificate;
 import javax.net.ssl.KeyManager;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.SSLEngine;
-import javax.net.ssl.SSLSocket;
 import javax.net.ssl.TrustManager;
 import javax.net.ssl.X509ExtendedKeyManager;
 import javax.net.ssl.X509ExtendedTrustManager;
@@ -58,6 +57,16 @@ final class PinnedKeys {
         @Override
         public String chooseServerAlias(String type, Principal[] issuers, Socket socket) {
             return type.equals(own.key().getAlgorithm()) ? ALIAS : null;
+        }
+
+        @Override
+        public String chooseEngineClientAlias(String[] types, Principal[] issuers, SSLEngine engine) {
+            return ALIAS;
+        }
+
+        @Override
+        public String chooseEngineServerAlias(String type, Principal[] issuers, SSLEngine engine) {
+            return chooseServerAlias(type, issuers, null);
         }
 
         @Override
@@ -129,14 +138,14 @@ final class PinnedKeys {
         }
     }
 
-    /** Makes a socket speak TLS 1.3 and nothing older, with keys on both sides. */
-    static SSLSocket over(SSLContext context, Socket socket, boolean calls) throws java.io.IOException {
-        SSLSocket secured = (SSLSocket) context.getSocketFactory().createSocket(socket, null, socket.getPort(), true);
-        secured.setUseClientMode(calls);
-        secured.setEnabledProtocols(new String[] {"TLSv1.3"});
+    /** What speaks TLS 1.3 and nothing older, with keys on both sides. */
+    static SSLEngine engine(SSLContext context, boolean calls) {
+        SSLEngine engine = context.createSSLEngine();
+        engine.setUseClientMode(calls);
+        engine.setEnabledProtocols(new String[] {"TLSv1.3"});
         if (!calls) {
-            secured.setNeedClientAuth(true);
+            engine.setNeedClientAuth(true);
         }
-        return secured;
+        return engine;
     }
 }

@@ -24,6 +24,13 @@ public record ConfFile(String what, String property, String variable, String sta
     private static final int LARGEST = 1 << 20;
     private static final int MODE = 07777;
 
+    /** A file for one of several controllers of a kind: that for the first has the plain names. */
+    public static ConfFile ofUnit(String what, String name, int unit) {
+        String part = unit == 0 ? "" : "net" + unit + ".";
+        String variable = "RSMAPI_" + (part + name).replace('.', '_').toUpperCase(java.util.Locale.ROOT);
+        return new ConfFile(what, "rsmapi." + part + name, variable, "/etc/rsm/" + (unit == 0 ? "rsm." : part) + name);
+    }
+
     /**
      * Where it is.
      *

@@ -16,6 +16,20 @@ public interface InterconnectProvider {
      */
     Interconnect open(String type, int unit, int node);
 
+    /**
+     * What an interconnect between hosts makes of it: a controller for what stays on this host, under another name and without being
+     * listed in the topology. What is exported over it can be imported by those who name the same controller.
+     *
+     * @param controller  the name
+     * @param node        the node that plays there
+     * @param asOthers    whether its connects are judged as those of a user that is neither the exporter nor in its group: by the last
+     *                    digit of an access list
+     * @return null if this provider has none
+     */
+    default Interconnect withinHost(String controller, int node, boolean asOthers) {
+        return null;
+    }
+
     /** The controllers of this kind that the topology lists, with the nodes that can be reached over them. */
     default List<Topology.LocalController> controllers() {
         return List.of();

@@ -18,7 +18,7 @@ public final class Interconnects {
      * The library's own providers, relative to the library's package. They are found by their names, and so in a jar with relocated
      * packages too, whose service files may have the old names.
      */
-    private static final List<String> OWN = List.of(".loopback.LoopbackProvider", ".sim.SimProvider");
+    private static final List<String> OWN = List.of(".loopback.LoopbackProvider", ".sim.SimProvider", ".net.NetProvider");
 
     private Interconnects() {}
 
@@ -48,6 +48,22 @@ public final class Interconnects {
         } catch (ServiceConfigurationError e) {
             throw cannotLoad(op, e).with("controller", type);
         }
+    }
+
+    /**
+     * A controller of the library's own for what stays on this host ({@link InterconnectProvider#withinHost}).
+     *
+     * @throws RsmException what the provider reports; CTLR_NOT_PRESENT on systems where there is none
+     */
+    public static Interconnect withinHost(String controller, int node, boolean asOthers, String op) {
+        for (String name : OWN) {
+            Interconnect found = own(name, op).withinHost(controller, node, asOthers);
+            if (found != null) {
+                return found;
+            }
+        }
+        throw RsmException.of(RsmError.CTLR_NOT_PRESENT, op).with("controller", controller)
+            .hint("there is no interconnect within this host");
     }
 
     /**

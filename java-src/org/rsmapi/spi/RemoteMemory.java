@@ -31,6 +31,16 @@ public interface RemoteMemory {
     void put(long offset, long address, long length);
 
     /**
+     * Writes to the segment, as {@link #put(long, long, long)} does.
+     *
+     * @param more  whether this thread calls {@code put}, {@code order} or {@code confirm} next, and at once: so the data may be kept
+     *              back for a moment, to be sent with what comes then
+     */
+    default void put(long offset, long address, long length, boolean more) {
+        put(offset, address, length);
+    }
+
+    /**
      * Reads from the segment.
      *
      * @param offset   in the segment, in bytes

@@ -52,12 +52,17 @@ public final class Epoll implements AutoCloseable {
         OsError.check(Libc.epoll_ctl(fd.number(), CTL_DEL, watched.number(), 0), "epoll_ctl");
     }
 
+    /** Watches a descriptor by its number for input, as {@link #watchOnce(int, long, int)} does. */
+    public void watchOnce(int watched, long token) {
+        watchOnce(watched, token, EPOLLIN);
+    }
+
     /**
      * Watches a descriptor by its number, whether or not it is being watched, until it has been reported once.
      *
      * @param mask  the bits of poll(2), which are epoll's too
      */
-    void watchOnce(int watched, long token, int mask) {
+    public void watchOnce(int watched, long token, int mask) {
         try (NativeBlock event = event(token, mask | EPOLLONESHOT)) {
             int result = Libc.epoll_ctl(fd.number(), CTL_MOD, watched, event.address());
             if (result == -1 && Native.getLastError() == Errno.ENOENT) {
@@ -68,7 +73,7 @@ public final class Epoll implements AutoCloseable {
     }
 
     /** Stops watching a descriptor by its number, if it is being watched. */
-    void forget(int watched) {
+    public void forget(int watched) {
         Libc.epoll_ctl(fd.number(), CTL_DEL, watched, 0);
     }
 

@@ -112,4 +112,10 @@ final class Libc {
     static final long SYS_MLOCK2 = "aarch64".equals(System.getProperty("os.arch")) ? 284 : 325;
 
     static final long SYS_PREADV2 = "aarch64".equals(System.getProperty("os.arch")) ? 286 : 327;
+
+    static final long SYS_SETGROUPS = "aarch64".equals(System.getProperty("os.arch")) ? 159 : 116;
+
+    static final long SYS_SETRESGID = "aarch64".equals(System.getProperty("os.arch")) ? 149 : 119;
+
+    static final long SYS_SETRESUID = "aarch64".equals(System.getProperty("os.arch")) ? 147 : 117;
 }

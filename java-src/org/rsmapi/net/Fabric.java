@@ -1,0 +1,276 @@
+package org.rsmapi.net;
+
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.HashMap;
+import java.util.List;
+import java.util.ArrayList;
+import java.util.Map;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.SynchronousQueue;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import org.rsmapi.RsmError;
+import org.rsmapi.RsmException;
+import org.rsmapi.Topology;
+import org.rsmapi.sys.OsError;
+import org.rsmapi.sys.Threads;
+
+/**
+ * What a process has of one network of hosts: its node, the ways to the others, and the gateway, if this process is the host's. It is
+ * there while a controller, a segment or a connection of the process needs it.
+ */
+final class Fabric {
+    private static final String OP = "get-controller";
+    private static final String TIMEOUT = "rsmapi.net.timeout";
+    private static final int DEFAULT_TIMEOUT = 1_000;
+    private static final int LEAST_TIMEOUT = 100;
+    private static final int MOST_TIMEOUT = 60_000;
+    /** How often in the time limit the clock ticks. */
+    private static final int TICKS = 10;
+    /** How many links may be made at a time. */
+    private static final int WORKERS = 64;
+    private static final long IDLE_SECONDS = 5;
+
+    private static final Map<Integer, Fabric> RUNNING = new HashMap<>();
+
+    private final int unit;
+    private final int node;
+    private final int timeoutMillis;
+    private final Watcher watcher;
+    private final ThreadPoolExecutor workers = pool("rsmapi-net-call", 0, WORKERS, false);
+    private final ThreadPoolExecutor teller = pool("rsmapi-net-tell", 1, 1, true);
+    private final Thread clock = Threads.daemon(this::keepTime, "rsmapi-net-clock");
+    private final SortedMap<Integer, Peer> peers = new TreeMap<>();
+    private final Gateway gateway;
+    private int uses;
+    private volatile boolean stopping;
+
+    private Fabric(int unit, Link.Identity identity) throws IOException {
+        this.unit = unit;
+        this.node = identity.here().node();
+        this.timeoutMillis = configuredTimeout();
+        for (int other : identity.nodes().nodes().keySet()) {
+            if (other != node) {
+                peers.put(other, new Peer(this, other));
+            }
+        }
+        this.gateway = new Gateway(this);
+        this.watcher = new Watcher();
+    }
+
+    private static ThreadPoolExecutor pool(String name, int least, int most, boolean queued) {
+        ThreadPoolExecutor made = new ThreadPoolExecutor(least, most, IDLE_SECONDS, TimeUnit.SECONDS,
+            queued ? new LinkedBlockingQueue<>() : new SynchronousQueue<>(), action -> Threads.daemon(action, name));
+        made.allowCoreThreadTimeOut(true);
+        return made;
+    }
+
+    private static int configuredTimeout() {
+        String value = System.getProperty(TIMEOUT);
+        if (value == null || value.isBlank()) {
+            return DEFAULT_TIMEOUT;
+        }
+        int millis;
+        try {
+            millis = Integer.parseInt(value.trim());
+        } catch (NumberFormatException e) {
+            millis = -1;
+        }
+        if (millis < LEAST_TIMEOUT || millis > MOST_TIMEOUT) {
+            throw RsmException.of(RsmError.BAD_CONF, OP).with("value", value).hint("the system property " + TIMEOUT
+                + " is a time limit in ms, from " + LEAST_TIMEOUT + " to " + MOST_TIMEOUT);
+        }
+        return millis;
+    }
+
+    // ---- its life ----
+
+    /** The fabric of a unit, with one more use. */
+    static Fabric open(int unit) {
+        synchronized (RUNNING) {
+            Fabric running = RUNNING.get(unit);
+            if (running == null) {
+                Link.Identity identity = readIdentity(unit, OP);
+                identity.here();
+                running = begin(unit, identity);
+            }
+            running.uses++;
+            return running;
+        }
+    }
+
+    private static Fabric begin(int unit, Link.Identity identity) {
+        Fabric made = null;
+        boolean done = false;
+        try {
+            made = new Fabric(unit, identity);
+            made.watcher.start();
+            Threads.start(made.clock);
+            RUNNING.put(unit, made);
+            done = true;
+            return made;
+        } catch (IOException e) {
+            throw RsmException.of(RsmError.INSUFFICIENT_RESOURCES, OP).with("reason", e.toString()).causedBy(e);
+        } catch (OsError e) {
+            throw org.rsmapi.spi.Failures.resources(OP, e);
+        } finally {
+            if (!done && made != null) {
+                made.stop();
+            }
+        }
+    }
+
+    /** One more use. */
+    void acquire() {
+        synchronized (RUNNING) {
+            uses++;
+        }
+    }
+
+    /** One use less; with the last it ends. */
+    void release() {
+        synchronized (RUNNING) {
+            uses--;
+            if (uses > 0) {
+                return;
+            }
+            RUNNING.remove(unit);
+        }
+        stop();
+    }
+
+    private void stop() {
+        stopping = true;
+        gateway.close();
+        for (Peer peer : peers()) {
+            peer.close("this process does not use the controller any more");
+        }
+        watcher.stop();
+        workers.shutdown();
+        teller.shutdown();
+        java.util.concurrent.locks.LockSupport.unpark(clock);
+    }
+
+    /** The fabrics that this process uses. */
+    static List<Fabric> running() {
+        synchronized (RUNNING) {
+            return new ArrayList<>(new TreeMap<>(RUNNING).values());
+        }
+    }
+
+    // ---- what it is ----
+
+    String name() {
+        return NetProvider.TYPE + unit;
+    }
+
+    int node() {
+        return node;
+    }
+
+    long timeout() {
+        return TimeUnit.MILLISECONDS.toNanos(timeoutMillis);
+    }
+
+    int timeoutMillis() {
+        return timeoutMillis;
+    }
+
+    Watcher watcher() {
+        return watcher;
+    }
+
+    Gateway gateway() {
+        return gateway;
+    }
+
+    private static Link.Identity readIdentity(int unit, String op) {
+        Path nodes = NodesFile.defaultFile(op, unit);
+        Path key = KeyFile.defaultFile(op, unit);
+        return new Link.Identity(KeyFile.read(op, key), NodesFile.read(op, nodes));
+    }
+
+    /**
+     * Who we are and whom we know, by the files as they are now.
+     *
+     * @throws RsmException BAD_CONF
+     */
+    Link.Identity identity(String op) {
+        Link.Identity now = readIdentity(unit, op);
+        if (now.here().node() != node) {
+            throw org.rsmapi.spi.ConfFile.failure(op, now.nodes().file()).with("node", now.here().node())
+                .hint("this host was node " + node + " when the controller was opened, and its key is another node's now");
+        }
+        return now;
+    }
+
+    /** Another node; null if the nodes file has none of that number. */
+    Peer peer(int other) {
+        synchronized (peers) {
+            Peer known = peers.get(other);
+            if (known == null && other != node && identity("import-connect").nodes().nodes().containsKey(other)) {
+                known = new Peer(this, other);
+                peers.put(other, known);
+            }
+            return known;
+        }
+    }
+
+    private List<Peer> peers() {
+        synchronized (peers) {
+            return new ArrayList<>(peers.values());
+        }
+    }
+
+    Topology.LocalController topology() {
+        List<Topology.RemoteController> found = new ArrayList<>();
+        for (Peer peer : peers()) {
+            found.add(new Topology.RemoteController(peer.node(), name(), peer.node(), peer.state()));
+        }
+        return new Topology.LocalController(name(), node, List.copyOf(found));
+    }
+
+    // ---- its threads ----
+
+    /** Does something that may wait, such as making a link. */
+    void work(Runnable action) {
+        try {
+            workers.execute(action);
+        } catch (RejectedExecutionException e) {
+            throw RsmException.of(RsmError.INSUFFICIENT_RESOURCES, "link").causedBy(e).hint("too many links are being made");
+        }
+    }
+
+    /** Has a listener told, by a thread that may wait for it. */
+    void tell(Runnable action) {
+        try {
+            teller.execute(action);
+        } catch (RejectedExecutionException e) {
+            action.run(); // the last connection is being closed
+        }
+    }
+
+    private void keepTime() {
+        long step = timeout() / TICKS;
+        long before = System.nanoTime();
+        while (!stopping) {
+            java.util.concurrent.locks.LockSupport.parkNanos(this, step);
+            long now = System.nanoTime();
+            boolean stoodStill = now - before > 3 * step;
+            before = now;
+            try {
+                for (Peer peer : peers()) {
+                    peer.tick(now, stoodStill);
+                    peer.probe(now);
+                }
+                gateway.tick(now, stoodStill);
+            } catch (RuntimeException | Error e) {
+                continue; // memory, most likely: the next tick does it
+            }
+        }
+    }
+}

@@ -1,0 +1,366 @@
+package org.rsmapi.net;
+
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.NetworkInterface;
+import java.nio.channels.ServerSocketChannel;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.SynchronousQueue;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
+import org.rsmapi.RsmError;
+import org.rsmapi.RsmException;
+import org.rsmapi.spi.Interconnect;
+import org.rsmapi.spi.Interconnects;
+import org.rsmapi.sys.Fd;
+import org.rsmapi.sys.OsError;
+import org.rsmapi.sys.Threads;
+
+/**
+ * The role of a host's gateway: who has the port of the node lets in other nodes, and is the importer of this host's segments for them.
+ * A process that has a controller open plays it if no other process does, and takes over when that ends.
+ */
+final class Gateway {
+    private static final long RETRY_NANOS = 500_000_000;
+    private static final int BACKLOG = 128;
+    /** Connects to one segment that may wait for its exporter; others wait for them. */
+    private static final int CONNECTS_PER_SEGMENT = 4;
+    private static final int CONNECTORS = 64;
+    private static final int MOST_WAITING = 4_096;
+    private static final int SESSIONS_PER_NODE = 256;
+    private static final long DESCRIPTORS_PER_CONNECTION = 16;
+    private static final long LEAST_CONNECTIONS = 64;
+    private static final long IDLE_SECONDS = 5;
+
+    private final Fabric fabric;
+    private final ThreadPoolExecutor connectors = new ThreadPoolExecutor(0, CONNECTORS, IDLE_SECONDS, TimeUnit.SECONDS,
+        new SynchronousQueue<>(), action -> Threads.daemon(action, "rsmapi-net-connect"));
+    private final Map<String, Session> sessions = new ConcurrentHashMap<>();
+    private final Map<Integer, AtomicLong> connectionsOfNodes = new ConcurrentHashMap<>();
+    /** Connects that wait, by segment. Guarded by itself. */
+    private final Map<Integer, Waiting> waiting = new HashMap<>();
+    private final AtomicLong refusals = new AtomicLong();
+    private final AtomicLong breaches = new AtomicLong();
+    private int allWaiting;
+
+    private Doorkeeper door;
+    private Service control;
+    private Service bulk;
+    private Relay relay;
+    private long triedAt;
+    private boolean tried;
+    private volatile boolean closed;
+    private volatile String lastRefusal;
+
+    private static final class Waiting {
+        private int running;
+        private final ArrayDeque<Runnable> queue = new ArrayDeque<>();
+    }
+
+    Gateway(Fabric fabric) {
+        this.fabric = fabric;
+    }
+
+    Fabric fabric() {
+        return fabric;
+    }
+
+    // ---- the port ----
+
+    /** Called often: tries to get the port, and looks after the links. */
+    void tick(long now, boolean stoodStill) {
+        if (closed) {
+            return;
+        }
+        boolean open;
+        synchronized (this) {
+            open = door != null;
+            if (!open && (!tried || now - triedAt > RETRY_NANOS)) {
+                tried = true;
+                triedAt = now;
+                tryToOpen();
+            }
+            if (door != null) {
+                door.tick(now);
+            }
+        }
+        for (Session session : new ArrayList<>(sessions.values())) {
+            Incoming link = session.control();
+            if (stoodStill) {
+                link.forgive(now);
+            } else if (now - link.heardAt() > fabric.timeout()) {
+                session.end("nothing was heard of the node");
+            }
+        }
+    }
+
+    private void tryToOpen() {
+        ServerSocketChannel port = null;
+        boolean done = false;
+        try {
+            NodesFile.Entry here = fabric.identity("gateway").here();
+            port = ServerSocketChannel.open();
+            port.bind(address(here), BACKLOG);
+            control = new Service("rsmapi-net-control");
+            bulk = new Service("rsmapi-net-bulk");
+            relay = new Relay();
+            Doorkeeper keeper = new Doorkeeper(this, port);
+            control.start();
+            bulk.start();
+            keeper.start();
+            door = keeper;
+            done = true;
+        } catch (IOException | RsmException | OsError e) {
+            lastRefusal = "the port cannot be had: " + e.getMessage();
+        } finally {
+            if (!done) {
+                Link.close(port);
+                stopServices();
+            }
+        }
+    }
+
+    /** The address of the nodes file, if it is one of this host's; else all of them. */
+    private static InetSocketAddress address(NodesFile.Entry here) throws IOException {
+        InetAddress named = null;
+        try {
+            named = InetAddress.getByName(here.host());
+        } catch (IOException e) {
+            return new InetSocketAddress(here.port());
+        }
+        boolean own = NetworkInterface.getByInetAddress(named) != null;
+        return own ? new InetSocketAddress(named, here.port()) : new InetSocketAddress(here.port());
+    }
+
+    private void stopServices() {
+        if (control != null) {
+            control.stop();
+            control = null;
+        }
+        if (bulk != null) {
+            bulk.stop();
+            bulk = null;
+        }
+        if (relay != null) {
+            relay.stop();
+            relay = null;
+        }
+    }
+
+    /** Whether this process has the port. */
+    synchronized boolean isOpen() {
+        return door != null;
+    }
+
+    /** Gives the port back, and ends what goes through it. */
+    void close() {
+        closed = true;
+        synchronized (this) {
+            if (door != null) {
+                door.stop();
+                door = null;
+            }
+        }
+        for (Session session : new ArrayList<>(sessions.values())) {
+            session.end("the gateway ends");
+        }
+        synchronized (this) {
+            stopServices();
+        }
+        connectors.shutdown();
+    }
+
+    synchronized Relay relay() {
+        return relay;
+    }
+
+    // ---- letting in ----
+
+    /** A node has introduced itself, and said something first. */
+    void letIn(Link link, Frame hello) {
+        int bytes = 16;
+        if (hello.type() != Frame.HELLO || hello.length() != bytes + Integer.BYTES) {
+            refused(null, "node " + link.peer().node() + " does not begin with HELLO");
+            link.close();
+            return;
+        }
+        String id = link.peer().node() + "/" + java.util.HexFormat.of().formatHex(hello.bytes(0, bytes));
+        boolean isBulk = (hello.flags() & Frame.BULK) != 0;
+        Incoming incoming;
+        synchronized (this) {
+            if (control == null) {
+                link.close();
+                return;
+            }
+            incoming = new Incoming(this, isBulk ? bulk : control, link);
+        }
+        Session session = isBulk ? sessions.get(id) : new Session(this, id, incoming);
+        boolean welcome = isBulk ? session != null && session.setBulk(incoming)
+            : sessionsOf(link.peer().node()) < SESSIONS_PER_NODE && sessions.putIfAbsent(id, session) == null;
+        if (!welcome) {
+            refused(null, "node " + link.peer().node() + (isBulk ? " names a session that it does not have" : " has too many links"));
+            link.close();
+            return;
+        }
+        incoming.begin(session, hello.end());
+    }
+
+    private long sessionsOf(int node) {
+        return sessions.values().stream().filter(each -> each.peer().node() == node).count();
+    }
+
+    void forget(Session session) {
+        sessions.remove(session.id(), session);
+    }
+
+    /** Somebody was not let in. */
+    void refused(InetAddress address, String reason) {
+        refusals.incrementAndGet();
+        lastRefusal = address == null ? reason : address.getHostAddress() + ": " + reason;
+    }
+
+    /** A node has not kept to the rules. */
+    void breach(int node) {
+        breaches.incrementAndGet();
+        lastRefusal = "node " + node + " has asked for what its connection does not have";
+    }
+
+    // ---- connects ----
+
+    /** The interconnect within this host, for importers of a node. */
+    Interconnect local(int node, boolean asOthers) {
+        return Interconnects.withinHost(fabric.name(), node, asOthers, "import-connect");
+    }
+
+    /** Has a connection made, without waiting for it. In the thread of the session's control link. */
+    void admit(Served connection, int millis) {
+        long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(millis);
+        AtomicLong count = connectionsOfNodes.computeIfAbsent(connection.session().peer().node(), key -> new AtomicLong());
+        long most = Math.max(LEAST_CONNECTIONS, Fd.limit() / DESCRIPTORS_PER_CONNECTION);
+        if (count.incrementAndGet() > most) {
+            count.decrementAndGet();
+            connection.session().control().answer(connection, RsmError.INSUFFICIENT_RESOURCES, "the other gateway serves "
+                + most + " connections of a node at most");
+            return;
+        }
+        connection.session().connections().put(connection.number(), connection);
+        if (!run(connection.segmentId(), () -> make(connection, deadline))) {
+            answer(connection, RsmError.INSUFFICIENT_RESOURCES, "the other gateway has too many connects to make");
+        }
+    }
+
+    /** Runs what waits for an exporter, but not too many for one segment at a time: others have others. */
+    private boolean run(int segmentId, Runnable action) {
+        synchronized (waiting) {
+            Waiting same = waiting.computeIfAbsent(segmentId, key -> new Waiting());
+            if (same.running >= CONNECTS_PER_SEGMENT) {
+                if (allWaiting < MOST_WAITING) {
+                    allWaiting++;
+                    same.queue.add(action);
+                    return true;
+                }
+                return false;
+            }
+            same.running++;
+            try {
+                connectors.execute(() -> runAll(segmentId, action));
+                return true;
+            } catch (RejectedExecutionException e) {
+                same.running--;
+                return false;
+            }
+        }
+    }
+
+    private void runAll(int segmentId, Runnable first) {
+        Runnable action = first;
+        while (action != null) {
+            try {
+                action.run();
+            } finally {
+                synchronized (waiting) {
+                    Waiting same = waiting.get(segmentId);
+                    action = same.queue.poll();
+                    if (action != null) {
+                        allWaiting--;
+                    } else if (--same.running == 0) {
+                        waiting.remove(segmentId);
+                    }
+                }
+            }
+        }
+    }
+
+    private void make(Served connection, long deadline) {
+        RsmError error = null;
+        String hint = null;
+        try {
+            if (deadline - System.nanoTime() <= 0) {
+                error = RsmError.TIMEOUT;
+                hint = "the exporter has too many connects to answer";
+            } else {
+                connection.connect(deadline);
+            }
+        } catch (RsmException e) {
+            error = e.error();
+            hint = (String) e.data().get("hint");
+        } catch (OsError e) {
+            error = RsmError.INSUFFICIENT_RESOURCES;
+            hint = "the other gateway lacks something: " + e.getMessage();
+        } catch (RuntimeException | Error e) {
+            error = RsmError.INSUFFICIENT_RESOURCES;
+            hint = "the other gateway has failed: " + e;
+        }
+        RsmError found = error;
+        String said = hint;
+        answer(connection, found, said);
+    }
+
+    private void answer(Served connection, RsmError error, String hint) {
+        Incoming link = connection.session().control();
+        link.execute(() -> {
+            if (error != null) {
+                link.answer(connection, error, hint);
+                connection.session().connections().remove(connection.number(), connection);
+                ended(connection);
+            } else if (connection.isOver()) {
+                link.answer(connection, RsmError.CONN_ABORTED, null);
+            } else {
+                link.answer(connection, null, null);
+                connection.begin();
+            }
+        });
+    }
+
+    /** A connection is not there any more. */
+    void ended(Served connection) {
+        connectionsOfNodes.get(connection.session().peer().node()).decrementAndGet();
+    }
+
+    // ---- status ----
+
+    /** What has been refused last, and why; null for nothing. */
+    String lastRefusal() {
+        return lastRefusal;
+    }
+
+    long refusals() {
+        return refusals.get();
+    }
+
+    long breaches() {
+        return breaches.get();
+    }
+
+    List<Session> sessions() {
+        return new ArrayList<>(sessions.values());
+    }
+}

@@ -1,0 +1,494 @@
+package org.rsmapi.net;
+
+import static org.rsmapi.mem.Engine.ENGINE;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Consumer;
+import org.rsmapi.sys.Stack;
+
+/**
+ * The importer's end of a link. Frames go out, and replies come back to those who wait for them.
+ *
+ * <p>Who waits for a reply reads from the link itself, one thread at a time, and gives others theirs: so a reply needs no thread in
+ * between. While nobody waits, the {@link Watcher} reads.
+ */
+final class Lane {
+    /** A thread that waits for its turn to read looks that often. */
+    private static final long TURN_NANOS = 50_000_000;
+
+    private final Link link;
+    private final TlsChannel channel;
+    private final Receiver receiver;
+    private final Watcher watcher;
+    private final long timeout;
+
+    private final ReentrantLock writing = new ReentrantLock();
+    /** Frames that have not been sent. */
+    private final ByteBuffer out = ByteBuffer.allocate(2 * Frame.LARGEST);
+    private int lastTag;
+    /** Bytes of data that have been sent, and those that have arrived. */
+    private long sent;
+    private volatile long arrived;
+
+    private final ReentrantLock reading = new ReentrantLock();
+    private final Frame frame = new Frame();
+    private final Map<Integer, Reply> expected = new ConcurrentHashMap<>();
+    /** Those who wait for their turn to read. */
+    private final ConcurrentLinkedQueue<Reply> queue = new ConcurrentLinkedQueue<>();
+
+    private volatile long heardAt = System.nanoTime();
+    private volatile long pingedAt = heardAt;
+    private volatile long usedAt;
+    private final AtomicInteger expectingEvents = new AtomicInteger();
+    private volatile String ended;
+
+    /** Takes what is not a reply; it does not wait. */
+    interface Receiver {
+        void event(int connection, int count);
+
+        void revoked(int connection, int reason);
+
+        /** The link has ended. */
+        void ended(Lane lane, String reason);
+    }
+
+    /** Thrown where the link has ended. */
+    static final class Ended extends RuntimeException {
+        private static final long serialVersionUID = 1;
+
+        Ended(String reason) {
+            super(reason, null, false, false);
+        }
+    }
+
+    /**
+     * An end.
+     *
+     * @param timeout  in ns: without a sign of life for so long the link has ended
+     */
+    Lane(Link link, Receiver receiver, Watcher watcher, long timeout) {
+        this.link = link;
+        this.channel = link.channel();
+        this.receiver = receiver;
+        this.watcher = watcher;
+        this.timeout = timeout;
+    }
+
+    Link link() {
+        return link;
+    }
+
+    TlsChannel channel() {
+        return channel;
+    }
+
+    /** Why it has ended; null if it has not. */
+    String ended() {
+        return ended;
+    }
+
+    long heardAt() {
+        return heardAt;
+    }
+
+    // ---- writing ----
+
+    /**
+     * Sends a frame, and those that are kept back.
+     *
+     * @param body  adds so many bytes; null for none
+     * @param more  whether it may be kept back, because another frame comes at once
+     * @throws Ended if the link has ended
+     */
+    void send(int type, int flags, int connection, int bytes, Consumer<ByteBuffer> body, boolean more) {
+        Stack.lock(writing);
+        try {
+            add(type, flags, connection, 0, bytes, body);
+            if (!more) {
+                flushOut();
+            }
+        } finally {
+            writing.unlock();
+        }
+    }
+
+    /** Sends a question. */
+    void ask(Reply reply, int type, int flags, int connection, int bytes, Consumer<ByteBuffer> body) {
+        Stack.lock(writing);
+        try {
+            add(type, flags, connection, expect(reply, 1), bytes, body);
+            flushOut();
+        } finally {
+            writing.unlock();
+        }
+    }
+
+    /** Asks for data, in one frame or several. */
+    void get(Reply reply, int connection, long offset, long length) {
+        Stack.lock(writing);
+        try {
+            int tag = expect(reply, parts(length));
+            for (long done = 0; done < length; done += Frame.MOST_DATA) {
+                long at = offset + done;
+                int now = (int) Math.min(Frame.MOST_DATA, length - done);
+                add(Frame.GET, 0, connection, tag++, Long.BYTES + Integer.BYTES, o -> o.putLong(at).putInt(now));
+            }
+            flushOut();
+        } finally {
+            writing.unlock();
+        }
+    }
+
+    static int parts(long length) {
+        return (int) ((length + Frame.MOST_DATA - 1) / Frame.MOST_DATA);
+    }
+
+    /** Sends data. It may be kept back if {@code more}. */
+    void put(int connection, long offset, long address, long length, boolean more) {
+        Stack.lock(writing);
+        try {
+            for (long done = 0; done < length; done += Frame.MOST_DATA) {
+                int now = (int) Math.min(Frame.MOST_DATA, length - done);
+                if (sent + now - arrived > Frame.WINDOW) {
+                    awaitCredit(now);
+                }
+                room(Frame.HEADER + Long.BYTES + now);
+                Frame.header(out, Long.BYTES + now, Frame.PUT, 0, 0, connection, 0);
+                out.putLong(offset + done);
+                ENGINE.copyToArray(address + done, out.array(), out.position(), now);
+                out.position(out.position() + now);
+                sent += now;
+            }
+            if (!more || out.position() > Frame.MOST_DATA) {
+                flushOut();
+            }
+        } finally {
+            writing.unlock();
+        }
+    }
+
+    /** Waits until no more data is on its way than may be. */
+    private void awaitCredit(int bytes) {
+        flushOut();
+        Reply credit = new Reply();
+        wait(credit, () -> sent + bytes - arrived <= Frame.WINDOW, System.nanoTime() + Long.MAX_VALUE / 2, false);
+    }
+
+    /** With the writing lock held. */
+    private void add(int type, int flags, int connection, int tag, int bytes, Consumer<ByteBuffer> body) {
+        room(Frame.HEADER + bytes);
+        Frame.header(out, bytes, type, flags, 0, connection, tag);
+        if (body != null) {
+            body.accept(out);
+        }
+    }
+
+    private void room(int bytes) {
+        if (out.remaining() < bytes) {
+            flushOut();
+        }
+    }
+
+    /** Sends what was kept back. */
+    void flush() {
+        Stack.lock(writing);
+        try {
+            if (out.position() > 0) {
+                flushOut();
+            }
+        } finally {
+            writing.unlock();
+        }
+    }
+
+    private void flushOut() {
+        if (ended != null) {
+            throw new Ended(ended);
+        }
+        out.flip();
+        try {
+            // a link that nobody hears of is ended by the fabric's clock
+            channel.sendAll(out, System.nanoTime() + Long.MAX_VALUE / 2);
+        } catch (IOException e) {
+            end(brokenBy(e));
+            throw new Ended(ended);
+        } finally {
+            out.clear();
+        }
+    }
+
+    private static String brokenBy(IOException e) {
+        return "the link is broken: " + (e.getMessage() == null ? e.getClass().getSimpleName() : e.getMessage());
+    }
+
+    /** Has replies to the next tags come to it; returns the first. With the writing lock held. */
+    private int expect(Reply reply, int parts) {
+        int first = lastTag + 1;
+        reply.setFirstTag(first);
+        for (int i = 0; i < parts; i++) {
+            expected.put(++lastTag, reply);
+        }
+        if (ended != null) {
+            throw new Ended(ended);
+        }
+        return first;
+    }
+
+    // ---- reading ----
+
+    private interface Condition {
+        boolean holds();
+    }
+
+    /**
+     * Waits for a reply.
+     *
+     * @param deadline  on the clock of {@link System#nanoTime()}
+     * @return false if the time is up, or the thread was interrupted: then nothing more is written to the asker's memory
+     * @throws Ended if the link has ended before
+     */
+    boolean await(Reply reply, long deadline) {
+        wait(reply, reply::isHere, deadline, true);
+        if (!reply.isHere()) {
+            reply.giveUp();
+            return false;
+        }
+        if (reply.code() == Reply.LOST) {
+            throw new Ended(ended == null ? "the link has ended" : ended);
+        }
+        return true;
+    }
+
+    private void wait(Reply waiter, Condition until, long deadline, boolean interruptible) {
+        boolean interrupted = false;
+        while (!until.holds() && ended == null && deadline - System.nanoTime() > 0) {
+            if (reading.tryLock()) {
+                try {
+                    if (!until.holds()) {
+                        read(until, deadline, interruptible);
+                    }
+                } finally {
+                    usedAt = System.nanoTime();
+                    reading.unlock();
+                    passOn();
+                }
+            } else {
+                queue.add(waiter);
+                try {
+                    if (!until.holds() && reading.isLocked()) {
+                        LockSupport.parkNanos(this, Math.min(TURN_NANOS, Math.max(1, deadline - System.nanoTime())));
+                    }
+                } finally {
+                    queue.remove(waiter);
+                }
+            }
+            if (Thread.interrupted()) {
+                interrupted = true;
+                if (interruptible) {
+                    break;
+                }
+            }
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    /** Somebody else reads from now on. */
+    private void passOn() {
+        Reply next = queue.peek();
+        if (next != null) {
+            next.wake();
+        } else {
+            watcher.attend(this);
+        }
+    }
+
+    /** With the reading lock held. */
+    private void read(Condition until, long deadline, boolean interruptible) {
+        try {
+            while (true) {
+                int n = receive();
+                if (until.holds() || ended != null) {
+                    return;
+                }
+                if (n == 0 && !channel.awaitInput(deadline, interruptible)) {
+                    return;
+                }
+            }
+        } catch (IOException e) {
+            end(brokenBy(e));
+        }
+    }
+
+    /** Takes what has arrived; with the reading lock held. Returns how many bytes. */
+    private int receive() throws IOException {
+        int total = 0;
+        do {
+            int n = channel.receive();
+            if (n < 0) {
+                end("the other gateway has ended the link");
+                return total;
+            }
+            if (n > 0) {
+                total += n;
+                heardAt = System.nanoTime();
+                dispatch();
+            }
+        } while (channel.hasMore());
+        return total;
+    }
+
+    private void dispatch() throws IOException {
+        ByteBuffer received = channel.received();
+        int end = received.position();
+        int at = 0;
+        while (frame.look(received, at, end)) {
+            take();
+            at = frame.end();
+        }
+        received.limit(end).position(at);
+        received.compact();
+    }
+
+    private void take() throws IOException {
+        switch (frame.type()) {
+            case Frame.DATA:
+            case Frame.RESULT:
+            case Frame.DONE:
+            case Frame.ANSWER:
+            case Frame.WELCOME:
+                Reply reply = expected.remove(frame.tag());
+                if (reply != null) {
+                    reply.take(frame, channel.received().array());
+                }
+                return;
+            case Frame.CREDIT:
+                arrived += frame.length() < Integer.BYTES ? 0 : Integer.toUnsignedLong(frame.u32(0));
+                return;
+            case Frame.EVENT:
+                receiver.event(frame.connection(), frame.length() < Integer.BYTES ? 0 : frame.u32(0));
+                return;
+            case Frame.REVOKED:
+                receiver.revoked(frame.connection(), frame.code());
+                return;
+            case Frame.PONG:
+                return;
+            default:
+                throw new IOException("a frame of type " + frame.type());
+        }
+    }
+
+    /**
+     * Reads what is there, for the watcher.
+     *
+     * @return false if somebody else reads
+     */
+    boolean readInBackground() {
+        if (!reading.tryLock()) {
+            return false;
+        }
+        try {
+            receive();
+        } catch (IOException e) {
+            end(brokenBy(e));
+        } finally {
+            reading.unlock();
+        }
+        Reply next = queue.peek();
+        if (next != null) {
+            next.wake();
+        }
+        return true;
+    }
+
+    /** When a thread that waits for a reply has read last. */
+    long usedAt() {
+        return reading.isLocked() ? System.nanoTime() : usedAt;
+    }
+
+    /** Somebody waits for events, or has begun to: they are read at once. */
+    void expectEvents() {
+        expectingEvents.incrementAndGet();
+        watcher.comeBack(this);
+    }
+
+    void expectEventsNoMore() {
+        expectingEvents.decrementAndGet();
+    }
+
+    boolean isExpectingEvents() {
+        return expectingEvents.get() > 0;
+    }
+
+    // ---- the end ----
+
+    /** Called often: sends what was kept back, sends a PING if nothing was heard, and ends the link if nothing was heard for too long. */
+    void tick(long now) {
+        if (ended != null) {
+            return;
+        }
+        if (now - heardAt > timeout) {
+            end("nothing was heard of the other gateway for " + timeout / 1_000_000 + " ms");
+            return;
+        }
+        boolean ping = now - heardAt > timeout / 4 && now - pingedAt > timeout / 4;
+        if ((ping || out.position() > 0) && writing.tryLock()) { // else somebody sends, or waits for the other side to read
+            try {
+                if (ping) {
+                    pingedAt = now;
+                    add(Frame.PING, 0, 0, 0, 0, null);
+                }
+                if (out.position() > 0) {
+                    sendNow();
+                }
+            } finally {
+                writing.unlock();
+            }
+        }
+    }
+
+    /** Sends what the socket takes: the clock waits for nobody. What is left goes with the next frame. */
+    private void sendNow() {
+        out.flip();
+        try {
+            channel.send(out);
+        } catch (IOException e) {
+            out.position(out.limit());
+            end(brokenBy(e));
+        } finally {
+            out.compact();
+        }
+    }
+
+    /** This process stood still: what was not heard meanwhile proves nothing. */
+    void forgive(long now) {
+        heardAt = now;
+    }
+
+    /** Ends the link. */
+    void end(String reason) {
+        synchronized (this) {
+            if (ended != null) {
+                return;
+            }
+            ended = reason;
+        }
+        watcher.remove(this);
+        channel.close();
+        for (Reply reply : expected.values()) {
+            reply.lose();
+        }
+        for (Reply waiter : queue) {
+            waiter.wake();
+        }
+        receiver.ended(this, reason);
+    }
+}

@@ -1,0 +1,330 @@
+package org.rsmapi.net;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.security.SecureRandom;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.rsmapi.RsmError;
+import org.rsmapi.RsmException;
+import org.rsmapi.Topology.ConnectionState;
+import org.rsmapi.sys.Credentials;
+
+/**
+ * Another node, as this process's importers see it: the links to its gateway, and the connections over them. There is one link for what is
+ * urgent, and one for much data, which is made when it is wanted for the first time. When one ends, both do, and all connections with them.
+ */
+final class Peer implements Lane.Receiver {
+    private static final int SESSION_BYTES = 16;
+    private static final long RETRY_NANOS = 1_000_000_000;
+    private static final SecureRandom RANDOM = new SecureRandom();
+    private static final String[] REASONS = {"exporter-gone", "unpublished", "destroyed", "exporter-gone", "protocol-error"};
+
+    private final Fabric fabric;
+    private final int node;
+    private final AtomicInteger numbers = new AtomicInteger();
+    private final Map<Integer, NetConnection> connections = new ConcurrentHashMap<>();
+
+    // with the monitor held
+    private Lane control;
+    private Lane bulk;
+    private byte[] session;
+    private boolean calling;
+    private boolean callingBulk;
+    private RsmException failure;
+    private long failedAt;
+    /** Whether the last failure was one of keys or versions, and not of the way. */
+    private boolean met;
+
+    Peer(Fabric fabric, int node) {
+        this.fabric = fabric;
+        this.node = node;
+    }
+
+    Fabric fabric() {
+        return fabric;
+    }
+
+    int node() {
+        return node;
+    }
+
+    int nextNumber() {
+        return numbers.incrementAndGet();
+    }
+
+    void add(NetConnection connection) {
+        connections.put(connection.number(), connection);
+        String reason = connection.control().ended();
+        if (reason != null) {
+            connection.abort("path-lost");
+        }
+    }
+
+    void forget(NetConnection connection) {
+        connections.remove(connection.number(), connection);
+    }
+
+    int importers() {
+        return connections.size();
+    }
+
+    /** What is said of this process's user: its effective ids and groups. */
+    byte[] claims() {
+        int[] groups = Credentials.groups();
+        ByteBuffer claims = ByteBuffer.allocate((3 + groups.length) * Integer.BYTES);
+        claims.putInt(Credentials.uid()).putInt(Credentials.gid()).putInt(groups.length);
+        for (int group : groups) {
+            claims.putInt(group);
+        }
+        return claims.array();
+    }
+
+    // ---- links ----
+
+    /**
+     * The link for what is urgent, which is made if there is none.
+     *
+     * @throws RsmException REMOTE_NODE_UNREACHABLE, BAD_DRIVER_VERSION, BAD_CONF, INTERRUPTED, TIMEOUT
+     */
+    synchronized Lane control(int segmentId, long deadline) {
+        if (control == null) {
+            call();
+            failure = null;
+        }
+        while (control == null && failure == null) {
+            long left = deadline - System.nanoTime();
+            if (left <= 0) {
+                throw about(RsmException.of(RsmError.TIMEOUT, "import-connect"), segmentId).hint("there is no link to the node yet");
+            }
+            try {
+                wait(left / 1_000_000 + 1);
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+                throw about(RsmException.of(RsmError.INTERRUPTED, "import-connect"), segmentId);
+            }
+        }
+        if (control == null) {
+            RsmException copy = RsmException.of(failure.error(), "import-connect").causedBy(failure);
+            failure.data().forEach(copy::with);
+            throw about(copy, segmentId);
+        }
+        return control;
+    }
+
+    private RsmException about(RsmException failed, int segmentId) {
+        return failed.with("node", node).with("segment-id", Integer.toUnsignedLong(segmentId));
+    }
+
+    /** Has a link made, unless that is being done. With the monitor held. */
+    private void call() {
+        if (!calling) {
+            calling = true;
+            byte[] id = new byte[SESSION_BYTES];
+            RANDOM.nextBytes(id);
+            fabric.work(() -> {
+                RsmException failed = null;
+                Lane made = null;
+                try {
+                    made = makeLane(id, false);
+                } catch (RsmException e) {
+                    failed = e;
+                } catch (RuntimeException | Error e) {
+                    failed = RsmException.of(RsmError.INSUFFICIENT_RESOURCES, "link").with("reason", e.toString()).causedBy(e);
+                    throw e;
+                } finally {
+                    called(made, id, failed);
+                }
+            });
+        }
+    }
+
+    private synchronized void called(Lane made, byte[] id, RsmException failed) {
+        calling = false;
+        if (made != null && made.ended() == null) {
+            control = made;
+            session = id;
+            failure = null;
+        } else {
+            failure = failed != null ? failed : RsmException.of(RsmError.REMOTE_NODE_UNREACHABLE, "link").with("node", node)
+                .with("reason", made == null ? "the link could not be made" : made.ended());
+            failedAt = System.nanoTime();
+            met = failure.error() == RsmError.BAD_DRIVER_VERSION || failure.data().containsKey("claimed-key");
+        }
+        notifyAll();
+    }
+
+    private Lane makeLane(byte[] id, boolean isBulk) {
+        Link link = Link.call(fabric.identity("link"), node, fabric.timeoutMillis());
+        Lane lane = new Lane(link, this, fabric.watcher(), fabric.timeout());
+        boolean done = false;
+        try {
+            Reply welcome = new Reply();
+            lane.ask(welcome, Frame.HELLO, isBulk ? Frame.BULK : 0, 0, SESSION_BYTES + Integer.BYTES,
+                out -> out.put(id).putInt(fabric.timeoutMillis()));
+            if (!lane.await(welcome, System.nanoTime() + fabric.timeout())) {
+                throw unreachable("no answer in time");
+            }
+            if (welcome.code() != 0) {
+                RsmError error = RsmError.ofCode(welcome.code());
+                throw RsmException.of(error == null ? RsmError.REMOTE_NODE_UNREACHABLE : error, "link").with("node", node)
+                    .with("reason", "the gateway has refused the link");
+            }
+            fabric.watcher().add(lane);
+            done = true;
+            return lane;
+        } catch (Lane.Ended e) {
+            throw unreachable(e.getMessage());
+        } catch (IOException e) {
+            throw unreachable(e.toString());
+        } finally {
+            if (!done) {
+                lane.end("the link could not be made");
+            }
+        }
+    }
+
+    private RsmException unreachable(String reason) {
+        return RsmException.of(RsmError.REMOTE_NODE_UNREACHABLE, "link").with("node", node).with("reason", reason);
+    }
+
+    /** The link for much data that belongs to one for what is urgent; null if there is none yet. It does not wait. */
+    synchronized Lane bulk(Lane of) {
+        if (control != of) {
+            return null;
+        }
+        if (bulk == null && !callingBulk) {
+            callingBulk = true;
+            byte[] id = session;
+            fabric.work(() -> {
+                Lane made = null;
+                try {
+                    made = makeLane(id, true);
+                } finally {
+                    calledBulk(of, made);
+                }
+            });
+        }
+        return bulk;
+    }
+
+    private void calledBulk(Lane of, Lane made) {
+        synchronized (this) {
+            callingBulk = false;
+            if (made != null && control == of && made.ended() == null) {
+                bulk = made;
+                return;
+            }
+        }
+        if (made != null) {
+            made.end("the session has ended");
+        }
+    }
+
+    /** Makes a link if there is none and the last failure is some time ago, so that the state is known. */
+    void probe(long now) {
+        synchronized (this) {
+            if (control == null && !calling && (failure == null || now - failedAt > RETRY_NANOS)) {
+                call();
+            }
+        }
+    }
+
+    /** Called often. */
+    void tick(long now, boolean stoodStill) {
+        Lane first;
+        Lane second;
+        synchronized (this) {
+            first = control;
+            second = bulk;
+        }
+        for (Lane lane : new Lane[] {first, second}) {
+            if (lane != null) {
+                if (stoodStill) {
+                    lane.forgive(now);
+                }
+                lane.tick(now);
+            }
+        }
+    }
+
+    /** Ends the links, if no connection needs them. */
+    void close(String reason) {
+        Lane first;
+        synchronized (this) {
+            first = control;
+        }
+        if (first != null) {
+            first.end(reason);
+        }
+    }
+
+    /** The state of the way to it. */
+    synchronized ConnectionState state() {
+        if (control == null) {
+            return failure != null && met ? ConnectionState.UP : ConnectionState.DOWN;
+        }
+        return System.nanoTime() - control.heardAt() > fabric.timeout() / 2 ? ConnectionState.GOING_DOWN : ConnectionState.ACTIVE;
+    }
+
+    /** Why there is no link; null if there is one, or nobody knows. */
+    synchronized String reason() {
+        return control != null || failure == null ? null : String.valueOf(failure.data().getOrDefault("reason", failure.getMessage()));
+    }
+
+    /** When something was heard of it last; -1 if there is no link. */
+    synchronized long silentNanos() {
+        return control == null ? -1 : System.nanoTime() - control.heardAt();
+    }
+
+    // ---- what comes ----
+
+    @Override
+    public void event(int connection, int count) {
+        NetConnection found = connections.get(connection);
+        if (found != null) {
+            found.event(count);
+        }
+    }
+
+    @Override
+    public void revoked(int connection, int reason) {
+        NetConnection found = connections.get(connection);
+        if (found != null) {
+            found.abort(REASONS[reason >= 0 && reason < REASONS.length ? reason : 0]);
+        }
+    }
+
+    /** The number of a reason for {@link Frame#REVOKED}. */
+    static int reasonNumber(String reason) {
+        for (int i = 1; i < REASONS.length; i++) {
+            if (REASONS[i].equals(reason)) {
+                return i;
+            }
+        }
+        return 0;
+    }
+
+    @Override
+    public void ended(Lane lane, String reason) {
+        Lane other;
+        synchronized (this) {
+            if (lane != control && lane != bulk) {
+                return;
+            }
+            other = lane == control ? bulk : control;
+            control = null;
+            bulk = null;
+            failure = unreachable(reason);
+            failedAt = System.nanoTime() - RETRY_NANOS;
+            met = false;
+        }
+        if (other != null) {
+            other.end(reason);
+        }
+        for (NetConnection connection : connections.values()) {
+            connection.abort("path-lost");
+        }
+    }
+}

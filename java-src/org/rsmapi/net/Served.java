@@ -1,0 +1,359 @@
+package org.rsmapi.net;
+
+import static org.rsmapi.mem.Engine.ENGINE;
+
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.util.Set;
+import java.util.concurrent.locks.ReentrantLock;
+import org.rsmapi.Permission;
+import org.rsmapi.RsmError;
+import org.rsmapi.RsmException;
+import org.rsmapi.mem.Stage;
+import org.rsmapi.spi.Connection;
+import org.rsmapi.spi.Interconnect;
+import org.rsmapi.spi.Interconnect.AbortListener;
+import org.rsmapi.spi.MappedRange;
+import org.rsmapi.sys.Credentials;
+import org.rsmapi.sys.OsError;
+
+/**
+ * A connection of another node's importer to a segment of this host. Towards the exporter the gateway is an importer like any other; what
+ * the other node asks for is checked here, frame by frame.
+ */
+final class Served {
+    static final int MOST_GROUPS = 65_536 / Integer.BYTES - 16;
+    /** Size, uid, pid, flags. */
+    static final int DESCRIPTION_BYTES = 2 * Long.BYTES + 2 * Integer.BYTES;
+    private static final int MOST_EVENTS_AT_ONCE = 1 << 12;
+
+    private final Session session;
+    private final int number;
+    private final int tag;
+    private final int segmentId;
+    private final int permissionBits;
+    private final Claims claims;
+
+    /** Keeps the window there while something is copied. */
+    private final ReentrantLock copying = new ReentrantLock();
+    private Connection connection;
+    private MappedRange window;
+    private Permission permission;
+    private long size;
+    private boolean watched;
+    private volatile boolean over;
+
+    /** What the other node says of its importer's user. */
+    record Claims(int uid, int gid, int[] groups) {}
+
+    Served(Session session, int number, int tag, int segmentId, int permissionBits, Claims claims) {
+        this.session = session;
+        this.number = number;
+        this.tag = tag;
+        this.segmentId = segmentId;
+        this.permissionBits = permissionBits;
+        this.claims = claims;
+    }
+
+    Session session() {
+        return session;
+    }
+
+    int number() {
+        return number;
+    }
+
+    int tag() {
+        return tag;
+    }
+
+    int segmentId() {
+        return segmentId;
+    }
+
+    // ---- the beginning ----
+
+    /**
+     * Connects to the exporter, as whom the importer may be; it may wait.
+     *
+     * @param deadline  on the clock of {@link System#nanoTime()}
+     * @throws RsmException what the exporter says; PERM_DENIED
+     */
+    void connect(long deadline) {
+        permission = Permission.ofBits(permissionBits);
+        if (permission == null) {
+            throw RsmException.of(RsmError.PERM_DENIED, "import-connect").hint("there is no such permission");
+        }
+        boolean trusted = session.peer().sameUsers();
+        if (trusted && claims.uid() != Credentials.uid() && Credentials.uid() == 0) {
+            asThatUser(() -> connect(false, deadline));
+        } else {
+            connect(!trusted || claims.uid() != Credentials.uid(), deadline);
+        }
+    }
+
+    /** Does something in a thread that has the ids of the importer's user. */
+    private void asThatUser(Runnable action) {
+        Throwable[] failure = new Throwable[1];
+        Thread thread = org.rsmapi.sys.Threads.daemon(() -> {
+            try {
+                Credentials.become(claims.uid(), claims.gid(), claims.groups());
+                action.run();
+            } catch (RuntimeException | Error e) {
+                failure[0] = e;
+            }
+        }, "rsmapi-net-as-user");
+        org.rsmapi.sys.Threads.start(thread);
+        boolean interrupted = false;
+        while (thread.isAlive()) {
+            try {
+                thread.join();
+            } catch (InterruptedException e) {
+                interrupted = true;
+            }
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+        if (failure[0] instanceof OsError) {
+            throw org.rsmapi.spi.Failures.resources("import-connect", (OsError) failure[0]);
+        } else if (failure[0] instanceof RuntimeException) {
+            throw (RuntimeException) failure[0];
+        } else if (failure[0] != null) {
+            throw (Error) failure[0];
+        }
+    }
+
+    private void connect(boolean asOthers, long deadline) {
+        Fabric fabric = session.gateway().fabric();
+        Interconnect local = session.gateway().local(session.peer().node(), asOthers);
+        Listener listener = new Listener();
+        Connection made = local.connect(fabric.node(), segmentId, permission, deadline, listener);
+        boolean done = false;
+        try {
+            MappedRange range = permission == Permission.NONE ? null
+                : made.map(Connection.Placement.ANYWHERE, 0, permission, 0, made.size(), Set.of());
+            copying.lock();
+            try {
+                connection = made;
+                window = range;
+                size = made.size();
+            } finally {
+                copying.unlock();
+            }
+            done = true;
+        } finally {
+            if (!done) {
+                made.close();
+            }
+        }
+        if (over) {
+            drop();
+        }
+    }
+
+    /** The exporter has ended the connection. */
+    private final class Listener implements AbortListener {
+        @Override
+        public void aborted(String reason) {
+            session.control().execute(() -> {
+                if (!over) {
+                    session.control().tell(Frame.REVOKED, Peer.reasonNumber(reason), number);
+                    end();
+                }
+            });
+        }
+    }
+
+    boolean isOver() {
+        return over;
+    }
+
+    byte[] layout() {
+        String layout = connection.layout();
+        return layout == null ? new byte[0] : layout.getBytes(StandardCharsets.UTF_8);
+    }
+
+    void describe(ByteBuffer out) {
+        out.putLong(size).putLong(connection.exporterUid()).putInt(connection.exporterPid())
+            .putInt(connection.byteOrder() == ByteOrder.BIG_ENDIAN ? Frame.BIG_ENDIAN : 0);
+    }
+
+    /** It is one of the session's connections now. */
+    void begin() {
+        mayHaveEvents();
+    }
+
+    // ---- data ----
+
+    /** Whether a range can be moved; if not, the connection is ended: the other node does not keep to the rules. */
+    private boolean mayMove(boolean write, long offset, long length) {
+        if (window == null || !(write ? permission.writes() : permission.reads()) || offset < 0 || length > size || offset > size - length) {
+            breach();
+            return false;
+        }
+        return true;
+    }
+
+    private void breach() {
+        session.gateway().breach(session.peer().node());
+        session.control().execute(() -> {
+            session.control().tell(Frame.REVOKED, Peer.reasonNumber("protocol-error"), number);
+            end();
+        });
+    }
+
+    void put(long offset, byte[] data, int from, int length, Stage stage) {
+        copying.lock();
+        try {
+            if (!over && connection != null && mayMove(true, offset, length)) {
+                long at = stage.address() + (offset & Long.BYTES - 1); // aligned alike on both sides, so no word is divided
+                ENGINE.copyFromArray(data, from, at, length);
+                ENGINE.copy(at, window.address() + offset, length);
+            }
+        } finally {
+            copying.unlock();
+        }
+    }
+
+    /** Copies from the segment; false if it has been revoked before. */
+    boolean get(long offset, long to, int length) {
+        copying.lock();
+        try {
+            if (over || connection == null || !mayMove(false, offset, length)) {
+                return false;
+            }
+            ENGINE.copy(window.address() + offset, to, length);
+            return !connection.aborted();
+        } finally {
+            copying.unlock();
+        }
+    }
+
+    /** Atomic access; null if the segment has been revoked before. */
+    Long atomic(int flags, long offset, long operand, long expected) {
+        copying.lock();
+        try {
+            int width = flags & ~Frame.ADD;
+            if (over || connection == null || !mayMove(true, offset, width) || !mayMove(false, offset, width)) {
+                return null;
+            }
+            if (width != Integer.BYTES && width != Long.BYTES || offset % width != 0) {
+                breach();
+                return null;
+            }
+            long result = atomic(window.address() + offset, width, (flags & Frame.ADD) != 0, operand, expected);
+            return connection.aborted() ? null : result;
+        } finally {
+            copying.unlock();
+        }
+    }
+
+    private static long atomic(long at, int width, boolean adds, long operand, long expected) {
+        if (adds) {
+            return width == Long.BYTES ? ENGINE.getAndAddLong(at, operand) : ENGINE.getAndAddInt(at, (int) operand);
+        }
+        while (true) {
+            long found = width == Long.BYTES ? ENGINE.getLongVolatile(at) : ENGINE.getIntVolatile(at);
+            boolean equal = width == Long.BYTES ? found == expected : found == (int) expected;
+            if (!equal || (width == Long.BYTES ? ENGINE.compareAndSetLong(at, expected, operand)
+                    : ENGINE.compareAndSetInt(at, (int) expected, (int) operand))) {
+                return found;
+            }
+        }
+    }
+
+    /** Whether what was moved before was moved in the exporter's memory. */
+    boolean stands() {
+        copying.lock();
+        try {
+            java.lang.invoke.VarHandle.fullFence();
+            return !over && connection != null && !connection.aborted();
+        } finally {
+            copying.unlock();
+        }
+    }
+
+    // ---- events ----
+
+    void post(boolean accumulate) {
+        Connection now = connection;
+        if (now != null && !over) {
+            try {
+                now.post(accumulate);
+            } catch (RsmException e) {
+                return; // it is gone, or its counter is at its end: the importer has not waited for an answer
+            }
+        }
+    }
+
+    /** The importer has no events: those that are there, or come, are told. */
+    void mayHaveEvents() {
+        copying.lock();
+        try {
+            Relay relay = session.gateway().relay();
+            if (!over && connection != null && relay != null) {
+                watched = true;
+                relay.watch(this, connection.signals().pollDescriptor());
+            }
+        } finally {
+            copying.unlock();
+        }
+    }
+
+    /** There may be events. By the relay's thread. */
+    void relay() {
+        int count = 0;
+        copying.lock();
+        try {
+            if (over || connection == null || connection.aborted()) {
+                return;
+            }
+            while (count < MOST_EVENTS_AT_ONCE && connection.signals().take()) {
+                count++;
+            }
+        } finally {
+            copying.unlock();
+        }
+        if (count == 0) {
+            mayHaveEvents();
+            return;
+        }
+        int told = count;
+        session.control().execute(() -> session.control().tellEvents(number, told));
+    }
+
+    // ---- the end ----
+
+    /** Ends the connection. */
+    void end() {
+        over = true;
+        session.connections().remove(number, this);
+        drop();
+    }
+
+    private void drop() {
+        copying.lock();
+        try {
+            if (connection == null) {
+                return; // it is being made, and ends then
+            }
+            Relay relay = session.gateway().relay();
+            if (watched && relay != null) {
+                relay.forget(this, connection.signals().pollDescriptor());
+            }
+            watched = false;
+            if (window != null) {
+                window.replaceWithZeroPages();
+                window.unmap();
+                window = null;
+            }
+            connection.close();
+            connection = null;
+        } finally {
+            copying.unlock();
+        }
+        session.gateway().ended(this);
+    }
+}
