@@ -46,7 +46,7 @@ final class Frame {
     static final int RESULT = 9;
     static final int BARRIER = 10;
     static final int DONE = 11;
-    /** An event for the exporter. Flag {@link #ACCUMULATE}. */
+    /** An event for the exporter. Flag {@link #ACCUMULATE}. The reply is DONE. */
     static final int POST = 12;
     /** Events for the importer: their number, u32. More come only after {@link #TAKEN}. */
     static final int EVENT = 13;

@@ -8,11 +8,15 @@ import java.nio.channels.ClosedChannelException;
 import java.nio.channels.SelectionKey;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
+import java.util.concurrent.locks.ReentrantLock;
 import org.rsmapi.RsmError;
 import org.rsmapi.mem.Stage;
 import org.rsmapi.spi.ExportedMemory;
 
-/** The gateway's end of a link that another node has made: takes its frames and answers them. All in the thread of its service. */
+/**
+ * The gateway's end of a link that another node has made: takes its frames and answers them, in the thread of its service. What has to be
+ * told besides, other threads send at once if it is nobody's turn.
+ */
 final class Incoming implements Service.Handler {
     /** Bytes that are taken before it is the turn of another link. */
     private static final int TURN = 1 << 19;
@@ -24,6 +28,8 @@ final class Incoming implements Service.Handler {
     private final TlsChannel channel;
     private final Frame frame = new Frame();
     private final ByteBuffer out = ByteBuffer.allocate(2 * Frame.LARGEST + ExportedMemory.MAX_LAYOUT_BYTES);
+    private final ReentrantLock turn = new ReentrantLock();
+    // the rest with the turn
     private Session session;
     private SelectionKey key;
     /** What is to be sent as soon as there is room. */
@@ -46,7 +52,7 @@ final class Incoming implements Service.Handler {
 
     /** Begins to take frames, of which there may be some already. */
     void begin(Session of, int helloEnd) {
-        service.execute(() -> {
+        execute(() -> {
             session = of;
             try {
                 channel.releaseSelectors();
@@ -71,9 +77,18 @@ final class Incoming implements Service.Handler {
 
     @Override
     public void ready(SelectionKey self) {
+        turn.lock();
+        try {
+            takeTurn();
+        } finally {
+            turn.unlock();
+        }
+    }
+
+    private void takeTurn() {
         try {
             flush();
-            int turn = 0;
+            int bytes = 0;
             do {
                 if (!takeFrames()) {
                     break; // the other side has to read first
@@ -85,16 +100,16 @@ final class Incoming implements Service.Handler {
                 }
                 if (n > 0) {
                     heardAt = System.nanoTime();
-                    turn += n;
+                    bytes += n;
                     takeFrames();
                 }
                 if (n == 0 && !channel.hasMore()) {
                     break;
                 }
-            } while (turn < TURN && channel.hasMore());
+            } while (bytes < TURN && channel.hasMore());
             flush();
-            if (turn >= TURN && channel.hasMore()) {
-                service.execute(() -> goOn());
+            if (bytes >= TURN && channel.hasMore()) {
+                execute(this::goOn);
             }
         } catch (IOException e) {
             session.end(e.toString());
@@ -103,7 +118,7 @@ final class Incoming implements Service.Handler {
 
     private void goOn() {
         if (!closed && key.isValid()) {
-            ready(key);
+            takeTurn();
         }
     }
 
@@ -167,9 +182,8 @@ final class Incoming implements Service.Handler {
                 add(Frame.DONE, connection != null && connection.stands() ? 0 : RsmError.CONN_ABORTED.code(), frame.connection(), frame.tag(), 0);
                 return;
             case Frame.POST:
-                if (connection != null) {
-                    connection.post((frame.flags() & Frame.ACCUMULATE) != 0);
-                }
+                RsmError failed = connection == null ? RsmError.CONN_ABORTED : connection.post((frame.flags() & Frame.ACCUMULATE) != 0);
+                add(Frame.DONE, failed == null ? 0 : failed.code(), frame.connection(), frame.tag(), 0);
                 return;
             case Frame.TAKEN:
                 if (connection != null) {
@@ -216,7 +230,7 @@ final class Incoming implements Service.Handler {
         gateway.admit(made, frame.u32(8));
     }
 
-    /** Answers a CONNECT. In the service's thread. */
+    /** Answers a CONNECT; in a turn. */
     void answer(Served connection, RsmError error, String hint) {
         byte[] text = error == null ? connection.layout() : hint == null ? new byte[0] : hint.getBytes(StandardCharsets.UTF_8);
         int fields = error == null ? Served.DESCRIPTION_BYTES : 0;
@@ -249,12 +263,12 @@ final class Incoming implements Service.Handler {
 
     // ---- sending ----
 
-    /** Sends a frame without an answer; in the service's thread. */
+    /** Sends a frame without an answer; in a turn. */
     void tell(int type, int code, int connection) {
         whenRoom(0, () -> add(type, code, connection, 0, 0));
     }
 
-    /** Tells of events; in the service's thread. */
+    /** Tells of events; in a turn. */
     void tellEvents(int connection, int count) {
         whenRoom(Integer.BYTES, () -> add(Frame.EVENT, 0, connection, 0, Integer.BYTES).putInt(count));
     }
@@ -294,6 +308,7 @@ final class Incoming implements Service.Handler {
             int wanted = all ? SelectionKey.OP_READ : hasRoom() ? SelectionKey.OP_READ | SelectionKey.OP_WRITE : SelectionKey.OP_WRITE;
             if (key.interestOps() != wanted) {
                 key.interestOps(wanted);
+                service.look();
             }
         } else if (key != null) {
             throw new ClosedChannelException();
@@ -322,14 +337,36 @@ final class Incoming implements Service.Handler {
         heardAt = now;
     }
 
-    /** Has something done in the service's thread. */
+    /** Has something done in a turn, by the service's thread. */
     void execute(Runnable task) {
-        service.execute(task);
+        service.execute(() -> inTurn(task));
+    }
+
+    private void inTurn(Runnable task) {
+        turn.lock();
+        try {
+            task.run();
+        } finally {
+            turn.unlock();
+        }
+    }
+
+    /** Has something done in a turn, at once and by this thread if possible. */
+    void executeSoon(Runnable task) {
+        if (!turn.tryLock()) {
+            execute(task);
+            return;
+        }
+        try {
+            task.run();
+        } finally {
+            turn.unlock();
+        }
     }
 
     /** Closes the link; by any thread. */
     void close() {
-        service.execute(() -> {
+        execute(() -> {
             closed = true;
             if (key != null) {
                 key.cancel();

@@ -243,8 +243,37 @@ final class Lane {
 
     // ---- reading ----
 
-    private interface Condition {
+    /** What a thread waits for. */
+    @FunctionalInterface
+    interface Condition {
+        /** Whether it need not wait any more; it is quick. */
         boolean holds();
+    }
+
+    /**
+     * Waits until something holds that frames of this link, or {@link #look}, can bring about. It reads for others meanwhile.
+     *
+     * @return false if it does not hold: the time is up, the thread was interrupted, or the link has ended
+     */
+    boolean await(Condition until, long deadline) {
+        wait(new Reply(), until, deadline, true);
+        return until.holds();
+    }
+
+    /** Has all who wait look whether what they wait for holds. */
+    void look() {
+        for (Reply waiter : queue) {
+            waiter.wake();
+        }
+        channel.wakeReader();
+    }
+
+    /** Waits for a reply, also if the thread is interrupted. */
+    void awaitAlways(Reply reply) {
+        wait(reply, reply::isHere, System.nanoTime() + Long.MAX_VALUE / 2, false);
+        if (!reply.isHere() || reply.code() == Reply.LOST) {
+            throw new Ended(ended == null ? "the link has ended" : ended);
+        }
     }
 
     /**
@@ -365,6 +394,7 @@ final class Lane {
             case Frame.DONE:
             case Frame.ANSWER:
             case Frame.WELCOME:
+            case Frame.PONG:
                 Reply reply = expected.remove(frame.tag());
                 if (reply != null) {
                     reply.take(frame, channel.received().array());
@@ -378,8 +408,6 @@ final class Lane {
                 return;
             case Frame.REVOKED:
                 receiver.revoked(frame.connection(), frame.code());
-                return;
-            case Frame.PONG:
                 return;
             default:
                 throw new IOException("a frame of type " + frame.type());

@@ -247,7 +247,10 @@ final class NetConnection implements Connection, RemoteMemory {
             synchronized (onControl) {
                 lane = onBulk.isDirty() ? bulk : control;
             }
-            lane.send(Frame.POST, accumulate ? Frame.ACCUMULATE : 0, number, 0, null, false);
+            Reply reply = new Reply();
+            lane.ask(reply, Frame.POST, accumulate ? Frame.ACCUMULATE : 0, number, 0, null);
+            lane.awaitAlways(reply);
+            check("signal-post", reply);
         } catch (Lane.Ended e) {
             throw lost("signal-post", e);
         }
@@ -421,6 +424,10 @@ final class NetConnection implements Connection, RemoteMemory {
             }
             throw failure(RsmError.BARRIER_FAILURE, op).hint("the exporter's host has not answered");
         }
+        check(op, reply);
+    }
+
+    private void check(String op, Reply reply) {
         if (reply.code() != 0) {
             RsmError error = RsmError.ofCode(reply.code());
             if (error == null || error == RsmError.CONN_ABORTED) {

@@ -3,6 +3,7 @@ package org.rsmapi.net;
 import java.util.concurrent.atomic.AtomicLong;
 import org.rsmapi.shared.Events;
 import org.rsmapi.sys.EventFd;
+import org.rsmapi.sys.Threads;
 
 /** The events that an exporter on another host has posted for an importer. */
 final class NetSignals extends Events {
@@ -32,12 +33,23 @@ final class NetSignals extends Events {
     @Override
     public Outcome await(long deadlineNanos) {
         Lane lane = connection.control();
-        lane.expectEvents();
-        try {
-            return super.await(deadlineNanos);
-        } finally {
-            lane.expectEventsNoMore();
+        if (Threads.isVirtual()) { // it would keep its carrier
+            lane.expectEvents();
+            try {
+                return super.await(deadlineNanos);
+            } finally {
+                lane.expectEventsNoMore();
+            }
         }
+        if (lane.await(() -> left.get() > 0 || hasEnded(), deadlineNanos) || lane.ended() != null) {
+            return Outcome.READY;
+        }
+        return Thread.currentThread().isInterrupted() ? Outcome.INTERRUPTED : Outcome.TIMEOUT;
+    }
+
+    @Override
+    protected void ended() {
+        connection.control().look();
     }
 
     @Override

@@ -277,14 +277,19 @@ final class Served {
 
     // ---- events ----
 
-    void post(boolean accumulate) {
-        Connection now = connection;
-        if (now != null && !over) {
-            try {
-                now.post(accumulate);
-            } catch (RsmException e) {
-                return; // it is gone, or its counter is at its end: the importer has not waited for an answer
+    /** Posts an event for the exporter; the error if that is not possible, or null. */
+    RsmError post(boolean accumulate) {
+        copying.lock();
+        try {
+            if (over || connection == null) {
+                return RsmError.CONN_ABORTED;
             }
+            connection.post(accumulate);
+            return connection.aborted() ? RsmError.CONN_ABORTED : null;
+        } catch (RsmException e) {
+            return e.error();
+        } finally {
+            copying.unlock();
         }
     }
 
@@ -321,7 +326,7 @@ final class Served {
             return;
         }
         int told = count;
-        session.control().execute(() -> session.control().tellEvents(number, told));
+        session.control().executeSoon(() -> session.control().tellEvents(number, told));
     }
 
     // ---- the end ----

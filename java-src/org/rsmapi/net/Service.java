@@ -50,6 +50,11 @@ final class Service {
     /** Has the thread do something; it does not wait in it. */
     void execute(Runnable task) {
         tasks.add(task);
+        look();
+    }
+
+    /** Something has changed that is waited for. */
+    void look() {
         if (Thread.currentThread() != thread) {
             selector.wakeup();
         }

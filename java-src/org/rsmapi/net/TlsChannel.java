@@ -195,13 +195,21 @@ final class TlsChannel implements AutoCloseable {
     }
 
     /**
-     * Waits until something may have arrived.
+     * Waits until something may have arrived, or somebody has called {@link #wakeReader}.
      *
      * @return false if the time is up, or the thread was interrupted
      * @throws ClosedChannelException if it was closed
      */
     boolean awaitInput(long deadline, boolean interruptible) throws IOException {
         return await(readableSelector(), deadline, interruptible);
+    }
+
+    /** Has the thread look that waits for input. */
+    void wakeReader() {
+        Selector waiting = readable;
+        if (waiting != null) {
+            waiting.wakeup();
+        }
     }
 
     private Selector readableSelector() throws IOException {
@@ -312,14 +320,13 @@ final class TlsChannel implements AutoCloseable {
                 long left = deadline - System.nanoTime();
                 int n = selector.select(Math.max(1, Math.min(left / 1_000_000, LOOK_MILLIS)));
                 selector.selectedKeys().clear();
-                if (n > 0) {
-                    return true;
-                }
-                if (Thread.currentThread().isInterrupted()) {
+                if (n == 0 && Thread.currentThread().isInterrupted()) {
                     if (interruptible) {
                         return false;
                     }
                     interrupted = Thread.interrupted(); // else select would not wait
+                } else if (n > 0 || deadline - System.nanoTime() > 0) {
+                    return true;
                 }
                 if (deadline - System.nanoTime() <= 0) {
                     return false;

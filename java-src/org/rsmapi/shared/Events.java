@@ -29,7 +29,7 @@ public class Events implements Signals {
     protected Epoll outside;
     private EventFd endMark;
     private int holders;
-    private boolean ended;
+    private volatile boolean ended;
     private boolean closed;
 
     /** Without a counter: a subclass sets it when nothing else can fail. */
@@ -154,6 +154,16 @@ public class Events implements Signals {
             endMark.signal();
         }
         waiters.wake();
+        ended();
+    }
+
+    /** Whether it has ended. */
+    protected final boolean hasEnded() {
+        return ended;
+    }
+
+    /** It has ended; a subclass whose threads wait in another way wakes them. With the monitor held. */
+    protected void ended() {
     }
 
     /** Ends it, and closes the descriptors as soon as nobody holds them. Idempotent. */

@@ -20,7 +20,7 @@ public final class Threads {
     }
 
     /** Whether the calling thread is a virtual one: if it waits in native code, its carrier waits too. */
-    static boolean isVirtual() {
+    public static boolean isVirtual() {
         try {
             return IS_VIRTUAL != null && (boolean) IS_VIRTUAL.invokeExact(Thread.currentThread());
         } catch (RuntimeException | Error e) {
