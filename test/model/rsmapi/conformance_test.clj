@@ -8,6 +8,7 @@
             [rsmapi.core :as rsm]
             [rsmapi.error :as error]
             [rsmapi.sim :as sim]
+            [rsmapi.test.hosts :as hosts]
             [rsmapi.test.runner :as runner])
   (:import (com.sun.jna Function Native Pointer)
            (java.io RandomAccessFile)
@@ -96,11 +97,13 @@
         :else (rsm/publish! segment opts)))))
 
 (def ^:private ^:dynamic *over*
-  "Another interconnect to play over: {:controller what loopback is to be, :settle called after each call}, or nil."
+  "Another interconnect to play over: {:get returns what loopback is to be, :settle called after each call}, or nil."
   nil)
 
 (defn- get-controller [controller & opts]
-  (opened (apply rsm/get-controller (if (and *over* (= "loopback" controller)) (:controller *over*) controller) opts)))
+  (opened (if (and *over* (= "loopback" controller))
+            ((:get *over*))
+            (apply rsm/get-controller controller opts))))
 
 (def ^:private calls
   {:get-controller     get-controller
@@ -442,12 +445,22 @@
     (is (< 80 (count played)))
     (doseq [c played]
       (sim/with-world [w {:memory memory}]
-        (binding [*over* {:controller (sim/name w) :settle #(sim/run! w)}]
+        (binding [*over* {:get #(rsm/get-controller (sim/name w)) :settle #(sim/run! w)}]
           (play-case! c))))))
 
 (deftest over-simulated-shared-memory (play-over-sim! :shared))
 
 (deftest over-simulated-mirrored-memory (play-over-sim! :mirrored))
+
+(deftest over-gateways
+  (let [alone  (filter #(= [:self] (distinct (map process-of (places-of %)))) (mapcat val (:cases conformance)))
+        others (merge (get-in conformance [:elsewhere :sim]) (get-in conformance [:elsewhere :mirrored]))
+        played (remove (comp others :case) alone)]
+    (println (str "   over gateways: " (count played) " cases"))
+    (is (< 80 (count played)))
+    (hosts/with-network [0]
+      (binding [*over* {:get #(hosts/controller 0) :settle hosts/settle!}]
+        (run! play-case! played)))))
 
 (deftest every-case-is-somewhere
   (let [{:keys [numbers cases never]} conformance

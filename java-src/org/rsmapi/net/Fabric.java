@@ -29,8 +29,9 @@ final class Fabric {
     private static final int DEFAULT_TIMEOUT = 1_000;
     private static final int LEAST_TIMEOUT = 100;
     private static final int MOST_TIMEOUT = 60_000;
-    /** How often in the time limit the clock ticks. */
+    /** How often in the time limit the clock ticks at least, and how long it waits at most. */
     private static final int TICKS = 10;
+    private static final long LONGEST_STEP = 100_000_000;
     /** How many links may be made at a time. */
     private static final int WORKERS = 64;
     private static final long IDLE_SECONDS = 5;
@@ -109,6 +110,7 @@ final class Fabric {
         try {
             made = new Fabric(unit, identity);
             made.watcher.start();
+            made.gateway.tick(System.nanoTime(), false);
             Threads.start(made.clock);
             RUNNING.put(unit, made);
             done = true;
@@ -254,8 +256,26 @@ final class Fabric {
         }
     }
 
+    /**
+     * Waits until what this process has asked for, and what its exporters have told, has arrived, between gateways of this process: for
+     * tests.
+     */
+    static void settle() throws Exception {
+        for (int round = 0; round < 2; round++) {
+            for (Fabric fabric : running()) {
+                fabric.gateway.settle();
+            }
+            for (Fabric fabric : running()) {
+                for (Peer peer : fabric.peers()) {
+                    peer.settle();
+                }
+                fabric.teller.submit(() -> { }).get();
+            }
+        }
+    }
+
     private void keepTime() {
-        long step = timeout() / TICKS;
+        long step = Math.min(timeout() / TICKS, LONGEST_STEP);
         long before = System.nanoTime();
         while (!stopping) {
             java.util.concurrent.locks.LockSupport.parkNanos(this, step);

@@ -11,6 +11,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.FutureTask;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
@@ -343,6 +344,20 @@ final class Gateway {
     /** A connection is not there any more. */
     void ended(Served connection) {
         connectionsOfNodes.get(connection.session().peer().node()).decrementAndGet();
+    }
+
+    /** Waits until what exporters have told has been sent: for {@link Fabric#settle}. */
+    void settle() throws Exception {
+        for (Session session : sessions()) {
+            for (Served connection : new ArrayList<>(session.connections().values())) {
+                while (!connection.isQuiet()) {
+                    Thread.onSpinWait();
+                }
+            }
+            FutureTask<Void> last = new FutureTask<>(() -> null);
+            session.control().execute(last);
+            last.get();
+        }
     }
 
     // ---- status ----

@@ -278,6 +278,21 @@ final class Peer implements Lane.Receiver {
         return control == null ? -1 : System.nanoTime() - control.heardAt();
     }
 
+    /** Waits for what is on its way: for {@link Fabric#settle}. */
+    void settle() {
+        Lane[] lanes;
+        synchronized (this) {
+            lanes = new Lane[] {control, bulk};
+        }
+        for (Lane lane : lanes) {
+            if (lane != null) {
+                Reply pong = new Reply();
+                lane.ask(pong, Frame.PING, 0, 0, 0, null);
+                lane.awaitAlways(pong);
+            }
+        }
+    }
+
     // ---- what comes ----
 
     @Override

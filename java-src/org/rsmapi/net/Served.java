@@ -15,6 +15,7 @@ import org.rsmapi.spi.Connection;
 import org.rsmapi.spi.Interconnect;
 import org.rsmapi.spi.Interconnect.AbortListener;
 import org.rsmapi.spi.MappedRange;
+import org.rsmapi.spi.Signals;
 import org.rsmapi.sys.Credentials;
 import org.rsmapi.sys.OsError;
 
@@ -42,6 +43,8 @@ final class Served {
     private Permission permission;
     private long size;
     private boolean watched;
+    /** Whether the importer has no events. */
+    private boolean mayTell;
     private volatile boolean over;
 
     /** What the other node says of its importer's user. */
@@ -300,6 +303,7 @@ final class Served {
             Relay relay = session.gateway().relay();
             if (!over && connection != null && relay != null) {
                 watched = true;
+                mayTell = true;
                 relay.watch(this, connection.signals().pollDescriptor());
             }
         } finally {
@@ -318,15 +322,27 @@ final class Served {
             while (count < MOST_EVENTS_AT_ONCE && connection.signals().take()) {
                 count++;
             }
+            if (count == 0) {
+                mayHaveEvents();
+                return;
+            }
+            mayTell = false;
         } finally {
             copying.unlock();
         }
-        if (count == 0) {
-            mayHaveEvents();
-            return;
-        }
         int told = count;
         session.control().executeSoon(() -> session.control().tellEvents(number, told));
+    }
+
+    /** Whether no event waits to be told that may be told now. */
+    boolean isQuiet() {
+        copying.lock();
+        try {
+            return over || connection == null || connection.aborted() || !mayTell
+                || connection.signals().await(System.nanoTime()) != Signals.Outcome.READY;
+        } finally {
+            copying.unlock();
+        }
     }
 
     // ---- the end ----
