@@ -1,6 +1,6 @@
 (ns rsmapi.sim-model-test
-  "The library over a simulated interconnect, beside the model: without faults, and when all that was sent has
-  arrived after each call, both kinds of memory do what the model says."
+  "The library over a simulated interconnect, and over gateways, beside the model: without faults, and when all
+  that was sent has arrived after each call, both kinds of memory do what the model says."
   (:require [clojure.test :refer [deftest is]]
             [clojure.test.check :as tc]
             [clojure.test.check.generators :as gen]
@@ -9,19 +9,26 @@
             [rsmapi.gen :as rsm-gen]
             [rsmapi.model :as model]
             [rsmapi.sim :as sim]
+            [rsmapi.test.hosts :as hosts]
             [rsmapi.test.model-runner :as player]
             [rsmapi.test.runner :as runner]))
 
 (set! *warn-on-reflection* true)
 
-(defn- state [memory]
-  ;; a world has one user, whoever the process is
-  (player/initial-state {:worlds {0 memory} :uid 1000 :gid 1000 :groups #{} :privileged? false}))
+(defn- state [{:keys [memory over]}]
+  (if (= :gateways over)
+    (player/initial-state {:worlds {0 :mirrored}})
+    ;; a world has one user, whoever the process is
+    (player/initial-state {:worlds {0 memory} :uid 1000 :gid 1000 :groups #{} :privileged? false})))
 
-(defn- play [commands opts]
-  (sim/with-world [w opts]
-    (binding [player/*settle* #(sim/run! w)]
-      (player/play (state (:memory opts)) commands))))
+(defn- play [commands {:keys [over] :as opts}]
+  (if (= :gateways over)
+    (with-redefs [rsm/get-controller (hosts/get-controller rsm/get-controller)]
+      (binding [player/*settle* hosts/settle!]
+        (player/play (state opts) commands)))
+    (sim/with-world [w (dissoc opts :over)]
+      (binding [player/*settle* #(sim/run! w)]
+        (player/play (state opts) commands)))))
 
 (defn- only-simulated
   "The commands with no other controllers: what those publish is not to be seen from a world."
@@ -45,11 +52,11 @@
                    (select-keys (rsm/check-map im {:perm wanted}) [:rsm/error :rsm/op]))
                 [perm wanted])))))))
 
-(defn- agrees-with-the-model [memory n]
+(defn- agrees-with-the-model [{:keys [memory over] :as how} n]
   (let [seed (runner/new-seed)
-        opts {:seed seed :memory memory}
+        opts (assoc how :seed seed)
         played (atom 0)
-        commands (rsm-gen/commands {:state (state memory) :ops (disj player/ops :same?) :max-length 60
+        commands (rsm-gen/commands {:state (state how) :ops (disj player/ops :same?) :max-length 60
                                     :segment-ids [0x600001 0x600002 0x600003]
                                     :controllers [["sim0" {:node 0}] ["sim0" {:node 1}] ["sim0" {:node 2}]]})
         {:keys [pass?] :as r} (tc/quick-check
@@ -59,12 +66,16 @@
                                    (swap! played + (count steps))
                                    agree?))
                                :seed seed :max-size 40)]
-    (println (str "   over sim, " (name memory) ": " n " sequences, " @played " commands, seed " seed))
+    (println (str "   over " (name over) ", " (name memory) ": " n " sequences, " @played " commands, seed " seed))
     (is pass? (when-not pass?
                 (str "seed " seed "\n" (player/tell (play (only-simulated (first (:smallest (:shrunk r)))) opts)))))))
 
 (deftest commands-over-mirrored-memory-do-what-the-model-does
-  (agrees-with-the-model :mirrored (runner/trials 300 20000)))
+  (agrees-with-the-model {:over :sim :memory :mirrored} (runner/trials 300 20000)))
 
 (deftest commands-over-shared-memory-do-what-the-model-does
-  (agrees-with-the-model :shared (runner/trials 200 20000)))
+  (agrees-with-the-model {:over :sim :memory :shared} (runner/trials 200 20000)))
+
+(deftest commands-over-gateways-do-what-the-model-does
+  (hosts/with-network [0 1 2]
+    (agrees-with-the-model {:over :gateways :memory :mirrored} (runner/trials 150 5000))))

@@ -164,6 +164,10 @@ final class Fabric {
         }
     }
 
+    boolean isStopping() {
+        return stopping;
+    }
+
     // ---- what it is ----
 
     String name() {

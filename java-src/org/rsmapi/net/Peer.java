@@ -132,7 +132,6 @@ final class Peer implements Lane.Receiver {
                     failed = e;
                 } catch (RuntimeException | Error e) {
                     failed = RsmException.of(RsmError.INSUFFICIENT_RESOURCES, "link").with("reason", e.toString()).causedBy(e);
-                    throw e;
                 } finally {
                     called(made, id, failed);
                 }
@@ -140,7 +139,14 @@ final class Peer implements Lane.Receiver {
         }
     }
 
-    private synchronized void called(Lane made, byte[] id, RsmException failed) {
+    private void called(Lane made, byte[] id, RsmException failed) {
+        if (made != null && fabric.isStopping()) {
+            made.end("this process does not use the controller any more");
+        }
+        setCalled(made, id, failed);
+    }
+
+    private synchronized void setCalled(Lane made, byte[] id, RsmException failed) {
         calling = false;
         if (made != null && made.ended() == null) {
             control = made;
@@ -201,6 +207,8 @@ final class Peer implements Lane.Receiver {
                 Lane made = null;
                 try {
                     made = makeLane(id, true);
+                } catch (RuntimeException | Error e) {
+                    made = null; // the other link does everything meanwhile
                 } finally {
                     calledBulk(of, made);
                 }

@@ -3,6 +3,7 @@ package org.rsmapi.net;
 import java.io.IOException;
 import java.nio.channels.CancelledKeyException;
 import java.nio.channels.ClosedChannelException;
+import java.nio.channels.ClosedSelectorException;
 import java.nio.channels.SelectionKey;
 import java.nio.channels.Selector;
 import java.util.ArrayList;
@@ -35,8 +36,18 @@ final class Watcher {
         Threads.start(thread);
     }
 
+    /**
+     * Watches a lane.
+     *
+     * @throws ClosedChannelException if it has ended, or the watcher has
+     */
     void add(Lane lane) throws ClosedChannelException {
-        SelectionKey key = lane.channel().socket().register(selector, SelectionKey.OP_READ, lane);
+        SelectionKey key;
+        try {
+            key = lane.channel().socket().register(selector, SelectionKey.OP_READ, lane);
+        } catch (ClosedSelectorException e) {
+            throw new ClosedChannelException();
+        }
         watched.put(lane, key);
         selector.wakeup();
     }

@@ -99,11 +99,13 @@
     (post [_ accumulate] (.post memory accumulate))
     (importers [_] (.importers memory))))
 
+(defn- open ^Interconnect [unit]
+  (.open (NetProvider.) "net" (int unit) -1))
+
 (defn- interconnect
   "Node n of a network in which everything comes over gateways. `nodes` are those that there are."
   ^Interconnect [nodes n]
-  (let [open (fn ^Interconnect [unit] (.open (NetProvider.) "net" (int unit) -1))
-        place (.indexOf ^java.util.List nodes n)
+  (let [place (.indexOf ^java.util.List nodes n)
         ^Interconnect exports (open (* 2 place))
         ^Interconnect imports (open (inc (* 2 place)))]
     (reify Interconnect
@@ -147,10 +149,11 @@
     (try
       (binding [*network* {:nodes (vec nodes) :open (atom {})}]
         ;; open all the while, so that gateways and links stay
-        (let [held (mapv controller nodes)]
+        (let [held (mapv open (range (* 2 (count nodes))))]
           (try
+            (settle!)
             (f)
-            (finally (run! #(.close ^Controller %) held)))))
+            (finally (run! #(.close ^Interconnect %) held)))))
       (finally (end!)))))
 
 (defmacro with-network
