@@ -40,6 +40,10 @@ final class Doorkeeper implements Service.Handler {
         service.start();
     }
 
+    Service service() {
+        return service;
+    }
+
     void stop() {
         Link.close(port);
         service.stop();

@@ -1,10 +1,9 @@
 package org.rsmapi.net;
 
 import java.io.IOException;
-import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
-import java.util.ArrayList;
 import java.util.Map;
 import java.util.SortedMap;
 import java.util.TreeMap;
@@ -13,9 +12,12 @@ import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.Topology;
+import org.rsmapi.spi.ConfFile;
+import org.rsmapi.spi.Failures;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Threads;
 
@@ -40,6 +42,8 @@ final class Fabric {
 
     private final int unit;
     private final int node;
+    /** Whether other hosts are reached over the gateway that another process of this host plays. */
+    private final boolean local;
     private final int timeoutMillis;
     private final Watcher watcher;
     private final ThreadPoolExecutor workers = pool("rsmapi-net-call", 0, WORKERS, false);
@@ -50,11 +54,12 @@ final class Fabric {
     private int uses;
     private volatile boolean stopping;
 
-    private Fabric(int unit, Link.Identity identity) throws IOException {
+    private Fabric(int unit, Place place) throws IOException {
         this.unit = unit;
-        this.node = identity.here().node();
+        this.node = place.node();
+        this.local = place.local();
         this.timeoutMillis = configuredTimeout();
-        for (int other : identity.nodes().nodes().keySet()) {
+        for (int other : place.nodes().nodes().keySet()) {
             if (other != node) {
                 peers.put(other, new Peer(this, other));
             }
@@ -95,22 +100,22 @@ final class Fabric {
         synchronized (RUNNING) {
             Fabric running = RUNNING.get(unit);
             if (running == null) {
-                Link.Identity identity = readIdentity(unit, OP);
-                identity.here();
-                running = begin(unit, identity);
+                running = begin(unit, Place.find(unit, configuredTimeout()));
             }
             running.uses++;
             return running;
         }
     }
 
-    private static Fabric begin(int unit, Link.Identity identity) {
+    private static Fabric begin(int unit, Place place) {
         Fabric made = null;
         boolean done = false;
         try {
-            made = new Fabric(unit, identity);
+            made = new Fabric(unit, place);
             made.watcher.start();
-            made.gateway.tick(System.nanoTime(), false);
+            if (!made.local) {
+                made.gateway.tick(System.nanoTime(), false);
+            }
             Threads.start(made.clock);
             RUNNING.put(unit, made);
             done = true;
@@ -118,7 +123,7 @@ final class Fabric {
         } catch (IOException e) {
             throw RsmException.of(RsmError.INSUFFICIENT_RESOURCES, OP).with("reason", e.toString()).causedBy(e);
         } catch (OsError e) {
-            throw org.rsmapi.spi.Failures.resources(OP, e);
+            throw Failures.resources(OP, e);
         } finally {
             if (!done && made != null) {
                 made.stop();
@@ -154,7 +159,7 @@ final class Fabric {
         watcher.stop();
         workers.shutdown();
         teller.shutdown();
-        java.util.concurrent.locks.LockSupport.unpark(clock);
+        LockSupport.unpark(clock);
     }
 
     /** The fabrics that this process uses. */
@@ -194,31 +199,34 @@ final class Fabric {
         return gateway;
     }
 
-    private static Link.Identity readIdentity(int unit, String op) {
-        Path nodes = NodesFile.defaultFile(op, unit);
-        Path key = KeyFile.defaultFile(op, unit);
-        return new Link.Identity(KeyFile.read(op, key), NodesFile.read(op, nodes));
-    }
-
     /**
      * Who we are and whom we know, by the files as they are now.
      *
      * @throws RsmException BAD_CONF
      */
     Link.Identity identity(String op) {
-        Link.Identity now = readIdentity(unit, op);
+        Link.Identity now = Place.identity(unit, op);
         if (now.here().node() != node) {
-            throw org.rsmapi.spi.ConfFile.failure(op, now.nodes().file()).with("node", now.here().node())
+            throw ConfFile.failure(op, now.nodes().file()).with("node", now.here().node())
                 .hint("this host was node " + node + " when the controller was opened, and its key is another node's now");
         }
         return now;
+    }
+
+    /**
+     * A channel to the gateway of a node, or to that of this host, which goes on from there.
+     *
+     * @throws RsmException REMOTE_NODE_UNREACHABLE, BAD_DRIVER_VERSION, BAD_CONF
+     */
+    Channel reach(int other) {
+        return local ? Place.throughGateway(unit, node, timeout()) : Link.call(identity("link"), other, timeoutMillis).channel();
     }
 
     /** Another node; null if the nodes file has none of that number. */
     Peer peer(int other) {
         synchronized (peers) {
             Peer known = peers.get(other);
-            if (known == null && other != node && identity("import-connect").nodes().nodes().containsKey(other)) {
+            if (known == null && other != node && Place.nodes(unit, "import-connect").nodes().containsKey(other)) {
                 known = new Peer(this, other);
                 peers.put(other, known);
             }
@@ -282,7 +290,7 @@ final class Fabric {
         long step = Math.min(timeout() / TICKS, LONGEST_STEP);
         long before = System.nanoTime();
         while (!stopping) {
-            java.util.concurrent.locks.LockSupport.parkNanos(this, step);
+            LockSupport.parkNanos(this, step);
             long now = System.nanoTime();
             boolean stoodStill = now - before > 3 * step;
             before = now;
@@ -291,7 +299,9 @@ final class Fabric {
                     peer.tick(now, stoodStill);
                     peer.probe(now);
                 }
-                gateway.tick(now, stoodStill);
+                if (!local) {
+                    gateway.tick(now, stoodStill);
+                }
             } catch (RuntimeException | Error e) {
                 continue; // memory, most likely: the next tick does it
             }

@@ -26,11 +26,11 @@ final class Frame {
     /** The longest frame. */
     static final int LARGEST = HEADER + MOST_FIELDS + MOST_DATA;
 
-    /** From the importer's side: which session a link belongs to, 16 bytes, and the time limit in ms, u32. Flag {@link #BULK}. */
+    /** {@link Hello}, from the importer's side. Flag {@link #BULK}. */
     static final int HELLO = 1;
     /** The time limit of the exporter's side in ms, u32. */
     static final int WELCOME = 2;
-    /** Segment id, permission, ms to wait, uid, gid, number of groups and the groups, u32 each. */
+    /** {@link Connect}. */
     static final int CONNECT = 3;
     /** Size u64, exporter's uid i64, exporter's pid u32, flags u32 (1: big-endian), then the layout. */
     static final int ANSWER = 4;
@@ -57,6 +57,9 @@ final class Frame {
     static final int PONG = 18;
     /** Bytes of data that have arrived since the last one, u32. */
     static final int CREDIT = 19;
+
+    /** The code in a reply that was lost between gateways. */
+    static final int LOST = 0xFFFF;
 
     static final int BULK = 1;
     static final int ACCUMULATE = 1;

@@ -8,6 +8,7 @@ import java.nio.channels.ServerSocketChannel;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
@@ -17,6 +18,7 @@ import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Supplier;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.spi.Interconnect;
@@ -36,7 +38,7 @@ final class Gateway {
     private static final int CONNECTS_PER_SEGMENT = 4;
     private static final int CONNECTORS = 64;
     private static final int MOST_WAITING = 4_096;
-    private static final int SESSIONS_PER_NODE = 256;
+    private static final int SESSIONS_PER_PARTY = 256;
     private static final long DESCRIPTORS_PER_CONNECTION = 16;
     private static final long LEAST_CONNECTIONS = 64;
     private static final long IDLE_SECONDS = 5;
@@ -53,6 +55,7 @@ final class Gateway {
     private int allWaiting;
 
     private Doorkeeper door;
+    private LocalDoor localDoor;
     private Service control;
     private Service bulk;
     private Relay relay;
@@ -91,6 +94,11 @@ final class Gateway {
             }
             if (door != null) {
                 door.tick(now);
+                if (localDoor == null) {
+                    openLocalDoor();
+                } else {
+                    localDoor.tick(now);
+                }
             }
         }
         for (Session session : new ArrayList<>(sessions.values())) {
@@ -100,6 +108,14 @@ final class Gateway {
             } else if (now - link.heardAt() > fabric.timeout()) {
                 session.end("nothing was heard of the node");
             }
+        }
+    }
+
+    private void openLocalDoor() {
+        try {
+            localDoor = LocalDoor.open(this, door.service());
+        } catch (IOException | OsError e) {
+            lastRefusal = "processes of this host cannot be let in: " + e.getMessage();
         }
     }
 
@@ -165,6 +181,10 @@ final class Gateway {
     void close() {
         closed = true;
         synchronized (this) {
+            if (localDoor != null) {
+                localDoor.stop();
+                localDoor = null;
+            }
             if (door != null) {
                 door.stop();
                 door = null;
@@ -186,39 +206,80 @@ final class Gateway {
     // ---- letting in ----
 
     /** A node has introduced itself, and said something first. */
-    void letIn(Link link, Frame hello) {
-        int bytes = 16;
-        if (hello.type() != Frame.HELLO || hello.length() != bytes + Integer.BYTES) {
-            refused(null, "node " + link.peer().node() + " does not begin with HELLO");
+    void letIn(Link link, Frame first) {
+        Hello hello = Hello.read(first);
+        if (hello == null || hello.node() != fabric.node()) {
+            refused(null, "node " + link.peer().node() + " does not begin with a HELLO for this node");
             link.close();
             return;
         }
-        String id = link.peer().node() + "/" + java.util.HexFormat.of().formatHex(hello.bytes(0, bytes));
+        String id = "node " + link.peer().node() + "/" + HexFormat.of().formatHex(hello.session());
+        letIn(link.channel(), first, id, () -> new Serving(this, id, link.peer()));
+    }
+
+    /** A process of this host has said what it wants. */
+    void letInLocal(Channel channel, Connect.User user, int pid, Frame first) {
+        Hello hello = Hello.read(first);
+        Peer peer = null;
+        try {
+            peer = hello == null ? null : fabric.peer(hello.node());
+        } catch (RsmException e) {
+            refused(null, Doorkeeper.reason(e));
+        }
+        if (peer == null) {
+            refused(null, "process " + pid + " of this host does not begin with a HELLO for another node");
+            channel.close();
+            return;
+        }
+        String id = "user " + user.uid() + "/" + peer.node() + "/" + HexFormat.of().formatHex(hello.session());
+        Peer to = peer;
+        if ((first.flags() & Frame.BULK) != 0) {
+            Frame kept = first;
+            int end = first.end();
+            fabric.work(() -> {
+                if (to.makeBulk() == null) {
+                    channel.close(); // the process goes on without
+                } else {
+                    letIn(channel, kept, id, null);
+                }
+            });
+            return;
+        }
+        letIn(channel, first, id, () -> new Forwarding(this, id, to, user, pid));
+    }
+
+    private void letIn(Channel channel, Frame hello, String id, Supplier<Session> making) {
         boolean isBulk = (hello.flags() & Frame.BULK) != 0;
-        Incoming incoming;
-        synchronized (this) {
-            if (control == null) {
-                link.close();
-                return;
+        Session session = isBulk ? sessions.get(id) : making.get();
+        Incoming link = null;
+        if (session != null) {
+            synchronized (this) {
+                if (control == null) {
+                    channel.close();
+                    return;
+                }
+                link = new Incoming(this, isBulk ? bulk : control, channel, session, session::end);
             }
-            incoming = new Incoming(this, isBulk ? bulk : control, link);
+            if (!isBulk) {
+                session.setControl(link);
+            }
         }
-        Session session = isBulk ? sessions.get(id) : new Session(this, id, incoming);
-        boolean welcome = isBulk ? session != null && session.setBulk(incoming)
-            : sessionsOf(link.peer().node()) < SESSIONS_PER_NODE && sessions.putIfAbsent(id, session) == null;
+        boolean welcome = session != null && (isBulk ? session.setBulk(link)
+            : sessionsOf(session.whose()) < SESSIONS_PER_PARTY && sessions.putIfAbsent(id, session) == null);
         if (!welcome) {
-            refused(null, "node " + link.peer().node() + (isBulk ? " names a session that it does not have" : " has too many links"));
-            link.close();
+            refused(null, isBulk ? "a link for much data names a session that is not there" : session.whose() + " has too many links");
+            channel.close();
             return;
         }
-        incoming.begin(session, hello.end());
+        link.begin(hello.end());
     }
 
-    private long sessionsOf(int node) {
-        return sessions.values().stream().filter(each -> each.peer().node() == node).count();
+    private long sessionsOf(String whose) {
+        return sessions.values().stream().filter(each -> each.whose().equals(whose)).count();
     }
 
-    void forget(Session session) {
+    /** A session has ended. */
+    void forget(Session session, String reason) {
         sessions.remove(session.id(), session);
     }
 
@@ -248,7 +309,7 @@ final class Gateway {
         long most = Math.max(LEAST_CONNECTIONS, Fd.limit() / DESCRIPTORS_PER_CONNECTION);
         if (count.incrementAndGet() > most) {
             count.decrementAndGet();
-            connection.session().control().answer(connection, RsmError.INSUFFICIENT_RESOURCES, "the other gateway serves "
+            connection.session().answer(connection, RsmError.INSUFFICIENT_RESOURCES, "the other gateway serves "
                 + most + " connections of a node at most");
             return;
         }
@@ -329,13 +390,13 @@ final class Gateway {
         Incoming link = connection.session().control();
         link.execute(() -> {
             if (error != null) {
-                link.answer(connection, error, hint);
+                connection.session().answer(connection, error, hint);
                 connection.session().connections().remove(connection.number(), connection);
                 ended(connection);
             } else if (connection.isOver()) {
-                link.answer(connection, RsmError.CONN_ABORTED, null);
+                connection.session().answer(connection, RsmError.CONN_ABORTED, null);
             } else {
-                link.answer(connection, null, null);
+                connection.session().answer(connection, null, null);
                 connection.begin();
             }
         });
@@ -349,9 +410,11 @@ final class Gateway {
     /** Waits until what exporters have told has been sent: for {@link Fabric#settle}. */
     void settle() throws Exception {
         for (Session session : sessions()) {
-            for (Served connection : new ArrayList<>(session.connections().values())) {
-                while (!connection.isQuiet()) {
-                    Thread.onSpinWait();
+            if (session instanceof Serving) {
+                for (Served connection : new ArrayList<>(((Serving) session).connections().values())) {
+                    while (!connection.isQuiet()) {
+                        Thread.onSpinWait();
+                    }
                 }
             }
             FutureTask<Void> last = new FutureTask<>(() -> null);

@@ -23,8 +23,7 @@ final class Lane {
     /** A thread that waits for its turn to read looks that often. */
     private static final long TURN_NANOS = 50_000_000;
 
-    private final Link link;
-    private final TlsChannel channel;
+    private final Channel channel;
     private final Receiver receiver;
     private final Watcher watcher;
     private final long timeout;
@@ -32,6 +31,8 @@ final class Lane {
     private final ReentrantLock writing = new ReentrantLock();
     /** Frames that have not been sent. */
     private final ByteBuffer out = ByteBuffer.allocate(2 * Frame.LARGEST);
+    /** What could not be sent without waiting, and is tried again. */
+    private final ConcurrentLinkedQueue<Runnable> putOff = new ConcurrentLinkedQueue<>();
     private int lastTag;
     /** Bytes of data that have been sent, and those that have arrived. */
     private long sent;
@@ -39,7 +40,7 @@ final class Lane {
 
     private final ReentrantLock reading = new ReentrantLock();
     private final Frame frame = new Frame();
-    private final Map<Integer, Reply> expected = new ConcurrentHashMap<>();
+    private final Map<Integer, Expected> expected = new ConcurrentHashMap<>();
     /** Those who wait for their turn to read. */
     private final ConcurrentLinkedQueue<Reply> queue = new ConcurrentLinkedQueue<>();
 
@@ -59,6 +60,18 @@ final class Lane {
         void ended(Lane lane, String reason);
     }
 
+    /** What is done with a reply; it does not wait. */
+    interface Expected {
+        /** The tag of the first frame that belongs to it; the others follow. */
+        void setFirstTag(int tag);
+
+        /** A frame has come, in an array with others. */
+        void take(Frame frame, byte[] received);
+
+        /** The link has ended. */
+        void lose();
+    }
+
     /** Thrown where the link has ended. */
     static final class Ended extends RuntimeException {
         private static final long serialVersionUID = 1;
@@ -73,19 +86,14 @@ final class Lane {
      *
      * @param timeout  in ns: without a sign of life for so long the link has ended
      */
-    Lane(Link link, Receiver receiver, Watcher watcher, long timeout) {
-        this.link = link;
-        this.channel = link.channel();
+    Lane(Channel channel, Receiver receiver, Watcher watcher, long timeout) {
+        this.channel = channel;
         this.receiver = receiver;
         this.watcher = watcher;
         this.timeout = timeout;
     }
 
-    Link link() {
-        return link;
-    }
-
-    TlsChannel channel() {
+    Channel channel() {
         return channel;
     }
 
@@ -115,18 +123,18 @@ final class Lane {
                 flushOut();
             }
         } finally {
-            writing.unlock();
+            unlock();
         }
     }
 
     /** Sends a question. */
-    void ask(Reply reply, int type, int flags, int connection, int bytes, Consumer<ByteBuffer> body) {
+    void ask(Expected reply, int type, int flags, int connection, int bytes, Consumer<ByteBuffer> body) {
         Stack.lock(writing);
         try {
             add(type, flags, connection, expect(reply, 1), bytes, body);
             flushOut();
         } finally {
-            writing.unlock();
+            unlock();
         }
     }
 
@@ -142,7 +150,7 @@ final class Lane {
             }
             flushOut();
         } finally {
-            writing.unlock();
+            unlock();
         }
     }
 
@@ -170,7 +178,76 @@ final class Lane {
                 flushOut();
             }
         } finally {
-            writing.unlock();
+            unlock();
+        }
+    }
+
+    /**
+     * Sends a frame of another link, without waiting.
+     *
+     * @param reply  what the reply is for; null if there is none
+     * @param data   how many bytes of the body are data
+     * @param later  run when there may be room, if there is none now
+     * @return whether it was sent
+     * @throws Ended if the link has ended
+     */
+    boolean offer(int type, int flags, int connection, Expected reply, byte[] bytes, int from, int length, int data, Runnable later) {
+        if (!writing.tryLock()) {
+            putOff(later);
+            if (!writing.isLocked()) {
+                runPutOff();
+            }
+            return false;
+        }
+        try {
+            if (out.remaining() < Frame.HEADER + length) {
+                sendNow();
+            }
+            if (sent + data - arrived > Frame.WINDOW || out.remaining() < Frame.HEADER + length) {
+                putOff(later);
+                return false;
+            }
+            Frame.header(out, length, type, flags, 0, connection, reply == null ? 0 : expect(reply, 1));
+            out.put(bytes, from, length);
+            sent += data;
+            sendNow();
+            return true;
+        } finally {
+            unlock();
+        }
+    }
+
+    private void putOff(Runnable action) {
+        putOff.add(action);
+        if (sent - arrived <= 0) { // nothing is on its way whose arrival would be told
+            watcher.wantRoom(this);
+        }
+    }
+
+    private void unlock() {
+        writing.unlock();
+        if (!putOff.isEmpty()) {
+            runPutOff();
+        }
+    }
+
+    private void runPutOff() {
+        Runnable action;
+        while ((action = putOff.poll()) != null) {
+            action.run();
+        }
+    }
+
+    /** Sends what the socket takes, for the watcher; true if nothing is left. */
+    boolean sendInBackground() {
+        if (!writing.tryLock()) {
+            return true; // whoever has the lock sends
+        }
+        try {
+            sendNow();
+            return out.position() == 0;
+        } finally {
+            unlock();
         }
     }
 
@@ -204,7 +281,7 @@ final class Lane {
                 flushOut();
             }
         } finally {
-            writing.unlock();
+            unlock();
         }
     }
 
@@ -229,7 +306,7 @@ final class Lane {
     }
 
     /** Has replies to the next tags come to it; returns the first. With the writing lock held. */
-    private int expect(Reply reply, int parts) {
+    private int expect(Expected reply, int parts) {
         int first = lastTag + 1;
         reply.setFirstTag(first);
         for (int i = 0; i < parts; i++) {
@@ -395,13 +472,14 @@ final class Lane {
             case Frame.ANSWER:
             case Frame.WELCOME:
             case Frame.PONG:
-                Reply reply = expected.remove(frame.tag());
+                Expected reply = expected.remove(frame.tag());
                 if (reply != null) {
                     reply.take(frame, channel.received().array());
                 }
                 return;
             case Frame.CREDIT:
                 arrived += frame.length() < Integer.BYTES ? 0 : Integer.toUnsignedLong(frame.u32(0));
+                runPutOff();
                 return;
             case Frame.EVENT:
                 receiver.event(frame.connection(), frame.length() < Integer.BYTES ? 0 : frame.u32(0));
@@ -477,22 +555,33 @@ final class Lane {
                 if (out.position() > 0) {
                     sendNow();
                 }
+            } catch (Ended e) {
+                return;
             } finally {
-                writing.unlock();
+                unlock();
             }
         }
+        runPutOff(); // they look themselves whether there is room
     }
 
-    /** Sends what the socket takes: the clock waits for nobody. What is left goes with the next frame. */
+    /** Sends what the socket takes. What is left goes with the next frame, or when the socket takes something. */
     private void sendNow() {
+        if (ended != null) {
+            throw new Ended(ended);
+        }
         out.flip();
+        boolean all;
         try {
-            channel.send(out);
+            all = channel.send(out);
         } catch (IOException e) {
             out.position(out.limit());
             end(brokenBy(e));
+            throw new Ended(ended);
         } finally {
             out.compact();
+        }
+        if (!all) {
+            watcher.wantRoom(this);
         }
     }
 
@@ -511,9 +600,10 @@ final class Lane {
         }
         watcher.remove(this);
         channel.close();
-        for (Reply reply : expected.values()) {
+        for (Expected reply : expected.values()) {
             reply.lose();
         }
+        runPutOff();
         for (Reply waiter : queue) {
             waiter.wake();
         }

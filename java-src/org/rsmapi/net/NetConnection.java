@@ -12,10 +12,11 @@ import org.rsmapi.spi.Failures;
 import org.rsmapi.spi.Interconnect.AbortListener;
 import org.rsmapi.spi.RemoteMemory;
 import org.rsmapi.spi.Signals;
+import org.rsmapi.sys.Credentials;
 import org.rsmapi.sys.OsError;
 
 /** An importer's connection to a segment on another host. */
-final class NetConnection implements Connection, RemoteMemory {
+final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
     /** Moves of more than that go over the lane for much data, if there is one. */
     private static final long SMALL = 1 << 14;
     private static final int FIELDS = 24;
@@ -74,7 +75,7 @@ final class NetConnection implements Connection, RemoteMemory {
         boolean done = false;
         try {
             connection = new NetConnection(peer, peer.control(segmentId, deadline), segmentId, permission, listener);
-            peer.add(connection);
+            peer.add(connection.number, connection, connection.control);
             connection.open(deadline);
             done = true;
             return connection;
@@ -87,21 +88,17 @@ final class NetConnection implements Connection, RemoteMemory {
         }
     }
 
-    int number() {
-        return number;
-    }
-
     Lane control() {
         return control;
     }
 
     private void open(long deadline) {
         Reply reply = new Reply();
-        byte[] claims = peer.claims();
         long millis = Math.max(1, Math.min((deadline - System.nanoTime()) / 1_000_000, Integer.MAX_VALUE));
+        Connect.User user = new Connect.User(Credentials.uid(), Credentials.gid(), Credentials.groups());
+        Connect asked = new Connect((int) segmentId, permission.bits(), (int) millis, user);
         try {
-            control.ask(reply, Frame.CONNECT, 0, number, 12 + claims.length,
-                out -> out.putInt((int) segmentId).putInt(permission.bits()).putInt((int) millis).put(claims));
+            control.ask(reply, Frame.CONNECT, 0, number, asked.bytes(), asked::write);
             if (!control.await(reply, deadline)) {
                 hangUp();
                 RsmError error = Thread.currentThread().isInterrupted() ? RsmError.INTERRUPTED : RsmError.TIMEOUT;
@@ -109,6 +106,9 @@ final class NetConnection implements Connection, RemoteMemory {
             }
         } catch (Lane.Ended e) {
             throw failure(RsmError.REMOTE_NODE_UNREACHABLE, "import-connect").with("reason", e.getMessage());
+        }
+        if (reply.code() == Frame.LOST) {
+            throw failure(RsmError.REMOTE_NODE_UNREACHABLE, "import-connect").hint("the gateway of this host has lost the node");
         }
         if (reply.code() != 0) {
             throw refusal(reply.code(), reply.body());
@@ -151,14 +151,15 @@ final class NetConnection implements Connection, RemoteMemory {
     }
 
     /** Aborts it, if it is not closed; by any thread, and without waiting. */
-    void abort(String reason) {
+    @Override
+    public void abort(String reason) {
         synchronized (this) {
             if (aborted != null || closed) {
                 return;
             }
             aborted = reason;
         }
-        peer.forget(this);
+        peer.forget(number, this);
         signals.end();
         peer.fabric().tell(() -> listener.aborted(reason));
     }
@@ -185,7 +186,7 @@ final class NetConnection implements Connection, RemoteMemory {
             }
             ended = true;
         }
-        peer.forget(this);
+        peer.forget(number, this);
         signals.close();
         peer.fabric().release();
     }
@@ -256,8 +257,8 @@ final class NetConnection implements Connection, RemoteMemory {
         }
     }
 
-    /** Events have come. */
-    void event(int count) {
+    @Override
+    public void event(int count) {
         signals.add(Integer.toUnsignedLong(count));
     }
 
@@ -428,6 +429,10 @@ final class NetConnection implements Connection, RemoteMemory {
     }
 
     private void check(String op, Reply reply) {
+        if (reply.code() == Frame.LOST) {
+            abort(Peer.PATH_LOST);
+            throw failure(RsmError.CONN_ABORTED, op).with("reason", "the gateway of this host has lost the node");
+        }
         if (reply.code() != 0) {
             RsmError error = RsmError.ofCode(reply.code());
             if (error == null || error == RsmError.CONN_ABORTED) {
@@ -448,7 +453,7 @@ final class NetConnection implements Connection, RemoteMemory {
     }
 
     private RsmException lost(String op, Lane.Ended e) {
-        abort("path-lost");
+        abort(Peer.PATH_LOST);
         return failure(RsmError.CONN_ABORTED, op).with("reason", e.getMessage());
     }
 

@@ -1,7 +1,6 @@
 package org.rsmapi.net;
 
 import java.io.IOException;
-import java.nio.ByteBuffer;
 import java.security.SecureRandom;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
@@ -9,22 +8,21 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.Topology.ConnectionState;
-import org.rsmapi.sys.Credentials;
 
 /**
  * Another node, as this process's importers see it: the links to its gateway, and the connections over them. There is one link for what is
  * urgent, and one for much data, which is made when it is wanted for the first time. When one ends, both do, and all connections with them.
  */
 final class Peer implements Lane.Receiver {
-    private static final int SESSION_BYTES = 16;
     private static final long RETRY_NANOS = 1_000_000_000;
     private static final SecureRandom RANDOM = new SecureRandom();
-    private static final String[] REASONS = {"exporter-gone", "unpublished", "destroyed", "exporter-gone", "protocol-error"};
+    private static final String[] REASONS = {"exporter-gone", "unpublished", "destroyed", "exporter-gone", "protocol-error", "path-lost"};
+    static final String PATH_LOST = "path-lost";
 
     private final Fabric fabric;
     private final int node;
     private final AtomicInteger numbers = new AtomicInteger();
-    private final Map<Integer, NetConnection> connections = new ConcurrentHashMap<>();
+    private final Map<Integer, Importer> connections = new ConcurrentHashMap<>();
 
     // with the monitor held
     private Lane control;
@@ -36,6 +34,15 @@ final class Peer implements Lane.Receiver {
     private long failedAt;
     /** Whether the last failure was one of keys or versions, and not of the way. */
     private boolean met;
+
+    /** Who has a connection over the links. Nothing here waits. */
+    interface Importer {
+        /** Events have come. */
+        void event(int count);
+
+        /** The connection is aborted. */
+        void abort(String reason);
+    }
 
     Peer(Fabric fabric, int node) {
         this.fabric = fabric;
@@ -54,31 +61,20 @@ final class Peer implements Lane.Receiver {
         return numbers.incrementAndGet();
     }
 
-    void add(NetConnection connection) {
-        connections.put(connection.number(), connection);
-        String reason = connection.control().ended();
-        if (reason != null) {
-            connection.abort("path-lost");
+    /** Has what comes for a number come to an importer, which is aborted if the link has ended. */
+    void add(int number, Importer importer, Lane over) {
+        connections.put(number, importer);
+        if (over.ended() != null) {
+            importer.abort(PATH_LOST);
         }
     }
 
-    void forget(NetConnection connection) {
-        connections.remove(connection.number(), connection);
+    void forget(int number, Importer importer) {
+        connections.remove(number, importer);
     }
 
     int importers() {
         return connections.size();
-    }
-
-    /** What is said of this process's user: its effective ids and groups. */
-    byte[] claims() {
-        int[] groups = Credentials.groups();
-        ByteBuffer claims = ByteBuffer.allocate((3 + groups.length) * Integer.BYTES);
-        claims.putInt(Credentials.uid()).putInt(Credentials.gid()).putInt(groups.length);
-        for (int group : groups) {
-            claims.putInt(group);
-        }
-        return claims.array();
     }
 
     // ---- links ----
@@ -121,7 +117,7 @@ final class Peer implements Lane.Receiver {
     private void call() {
         if (!calling) {
             calling = true;
-            byte[] id = new byte[SESSION_BYTES];
+            byte[] id = new byte[Hello.SESSION_BYTES];
             RANDOM.nextBytes(id);
             fabric.work(() -> {
                 RsmException failed = null;
@@ -162,13 +158,12 @@ final class Peer implements Lane.Receiver {
     }
 
     private Lane makeLane(byte[] id, boolean isBulk) {
-        Link link = Link.call(fabric.identity("link"), node, fabric.timeoutMillis());
-        Lane lane = new Lane(link, this, fabric.watcher(), fabric.timeout());
+        Lane lane = new Lane(fabric.reach(node), this, fabric.watcher(), fabric.timeout());
         boolean done = false;
         try {
             Reply welcome = new Reply();
-            lane.ask(welcome, Frame.HELLO, isBulk ? Frame.BULK : 0, 0, SESSION_BYTES + Integer.BYTES,
-                out -> out.put(id).putInt(fabric.timeoutMillis()));
+            lane.ask(welcome, Frame.HELLO, isBulk ? Frame.BULK : 0, 0, Hello.BYTES,
+                new Hello(id, fabric.timeoutMillis(), node)::write);
             if (!lane.await(welcome, System.nanoTime() + fabric.timeout())) {
                 throw unreachable("no answer in time");
             }
@@ -193,6 +188,39 @@ final class Peer implements Lane.Receiver {
 
     private RsmException unreachable(String reason) {
         return RsmException.of(RsmError.REMOTE_NODE_UNREACHABLE, "link").with("node", node).with("reason", reason);
+    }
+
+    /**
+     * The same, which is made if there is none. It may wait; null if there can be none.
+     */
+    Lane makeBulk() {
+        Lane of;
+        byte[] id;
+        synchronized (this) {
+            if (control == null || bulk != null || callingBulk) {
+                return bulk;
+            }
+            callingBulk = true;
+            of = control;
+            id = session;
+        }
+        Lane made = null;
+        try {
+            made = makeLane(id, true);
+        } finally {
+            calledBulk(of, made);
+        }
+        return made;
+    }
+
+    /** The link for what is urgent, if there is one. */
+    synchronized Lane control() {
+        return control;
+    }
+
+    /** The link for much data, if there is one. */
+    synchronized Lane bulk() {
+        return bulk;
     }
 
     /** The link for much data that belongs to one for what is urgent; null if there is none yet. It does not wait. */
@@ -305,7 +333,7 @@ final class Peer implements Lane.Receiver {
 
     @Override
     public void event(int connection, int count) {
-        NetConnection found = connections.get(connection);
+        Importer found = connections.get(connection);
         if (found != null) {
             found.event(count);
         }
@@ -313,7 +341,7 @@ final class Peer implements Lane.Receiver {
 
     @Override
     public void revoked(int connection, int reason) {
-        NetConnection found = connections.get(connection);
+        Importer found = connections.get(connection);
         if (found != null) {
             found.abort(REASONS[reason >= 0 && reason < REASONS.length ? reason : 0]);
         }
@@ -346,8 +374,8 @@ final class Peer implements Lane.Receiver {
         if (other != null) {
             other.end(reason);
         }
-        for (NetConnection connection : connections.values()) {
-            connection.abort("path-lost");
+        for (Importer connection : connections.values()) {
+            connection.abort(PATH_LOST);
         }
     }
 }

@@ -5,7 +5,7 @@ import static org.rsmapi.mem.Engine.ENGINE;
 import java.util.concurrent.locks.LockSupport;
 
 /** What comes back to a question: one frame, or one for each of its parts. */
-final class Reply {
+final class Reply implements Lane.Expected {
     /** Codes that no frame has. */
     static final int LOST = -1;
 
@@ -36,8 +36,8 @@ final class Reply {
         this.to = to;
     }
 
-    /** The tag of the first part; the others follow. */
-    void setFirstTag(int tag) {
+    @Override
+    public void setFirstTag(int tag) {
         firstTag = tag;
     }
 
@@ -58,8 +58,8 @@ final class Reply {
         return body;
     }
 
-    /** Takes a frame, which answers the question or a part of it. */
-    synchronized void take(Frame frame, byte[] received) {
+    @Override
+    public synchronized void take(Frame frame, byte[] received) {
         if (code == 0) {
             code = frame.code();
         }
@@ -76,8 +76,8 @@ final class Reply {
         }
     }
 
-    /** The link has ended. */
-    synchronized void lose() {
+    @Override
+    public synchronized void lose() {
         code = LOST;
         end();
     }

@@ -24,17 +24,14 @@ import org.rsmapi.sys.OsError;
  * the other node asks for is checked here, frame by frame.
  */
 final class Served {
-    static final int MOST_GROUPS = 65_536 / Integer.BYTES - 16;
     /** Size, uid, pid, flags. */
     static final int DESCRIPTION_BYTES = 2 * Long.BYTES + 2 * Integer.BYTES;
     private static final int MOST_EVENTS_AT_ONCE = 1 << 12;
 
-    private final Session session;
+    private final Serving session;
     private final int number;
     private final int tag;
-    private final int segmentId;
-    private final int permissionBits;
-    private final Claims claims;
+    private final Connect asked;
 
     /** Keeps the window there while something is copied. */
     private final ReentrantLock copying = new ReentrantLock();
@@ -47,19 +44,14 @@ final class Served {
     private boolean mayTell;
     private volatile boolean over;
 
-    /** What the other node says of its importer's user. */
-    record Claims(int uid, int gid, int[] groups) {}
-
-    Served(Session session, int number, int tag, int segmentId, int permissionBits, Claims claims) {
+    Served(Serving session, int number, int tag, Connect asked) {
         this.session = session;
         this.number = number;
         this.tag = tag;
-        this.segmentId = segmentId;
-        this.permissionBits = permissionBits;
-        this.claims = claims;
+        this.asked = asked;
     }
 
-    Session session() {
+    Serving session() {
         return session;
     }
 
@@ -72,7 +64,7 @@ final class Served {
     }
 
     int segmentId() {
-        return segmentId;
+        return asked.segmentId();
     }
 
     // ---- the beginning ----
@@ -84,15 +76,15 @@ final class Served {
      * @throws RsmException what the exporter says; PERM_DENIED
      */
     void connect(long deadline) {
-        permission = Permission.ofBits(permissionBits);
+        permission = Permission.ofBits(asked.permission());
         if (permission == null) {
             throw RsmException.of(RsmError.PERM_DENIED, "import-connect").hint("there is no such permission");
         }
         boolean trusted = session.peer().sameUsers();
-        if (trusted && claims.uid() != Credentials.uid() && Credentials.uid() == 0) {
+        if (trusted && asked.user().uid() != Credentials.uid() && Credentials.uid() == 0) {
             asThatUser(() -> connect(false, deadline));
         } else {
-            connect(!trusted || claims.uid() != Credentials.uid(), deadline);
+            connect(!trusted || asked.user().uid() != Credentials.uid(), deadline);
         }
     }
 
@@ -101,7 +93,7 @@ final class Served {
         Throwable[] failure = new Throwable[1];
         Thread thread = org.rsmapi.sys.Threads.daemon(() -> {
             try {
-                Credentials.become(claims.uid(), claims.gid(), claims.groups());
+                Credentials.become(asked.user().uid(), asked.user().gid(), asked.user().groups());
                 action.run();
             } catch (RuntimeException | Error e) {
                 failure[0] = e;
@@ -132,7 +124,7 @@ final class Served {
         Fabric fabric = session.gateway().fabric();
         Interconnect local = session.gateway().local(session.peer().node(), asOthers);
         Listener listener = new Listener();
-        Connection made = local.connect(fabric.node(), segmentId, permission, deadline, listener);
+        Connection made = local.connect(fabric.node(), asked.segmentId(), permission, deadline, listener);
         boolean done = false;
         try {
             MappedRange range = permission == Permission.NONE ? null

@@ -1,49 +1,49 @@
 package org.rsmapi.net;
 
-import java.util.ArrayList;
-import java.util.Map;
-import java.util.concurrent.ConcurrentHashMap;
+import java.io.IOException;
 
-/** What one process of another node has at this gateway: its links, and its connections to segments of this host. */
-final class Session {
+/** What one process has at this gateway: its links, one for what is urgent and perhaps one for much data, and its connections. */
+abstract class Session implements Incoming.Taker {
     private final Gateway gateway;
-    private final NodesFile.Entry peer;
-    private final Map<Integer, Served> connections = new ConcurrentHashMap<>();
-    private final Incoming control;
+    private final String id;
+    private Incoming control;
     private volatile Incoming bulk;
     private volatile boolean over;
-    private final String id;
 
-    Session(Gateway gateway, String id, Incoming control) {
-        this.id = id;
+    Session(Gateway gateway, String id) {
         this.gateway = gateway;
-        this.peer = control.peer();
-        this.control = control;
+        this.id = id;
     }
 
-    Gateway gateway() {
+    final Gateway gateway() {
         return gateway;
     }
 
-    /** By which the node names it. */
-    String id() {
+    /** By which its process names it. */
+    final String id() {
         return id;
     }
 
-    NodesFile.Entry peer() {
-        return peer;
-    }
+    /** How many connections it has. */
+    abstract int importers();
 
-    Incoming control() {
+    /** For people: who it is. */
+    abstract String whose();
+
+    /** Ends all connections; the links have ended. */
+    abstract void endConnections();
+
+    final Incoming control() {
         return control;
     }
 
-    Map<Integer, Served> connections() {
-        return connections;
+    /** The link for what is urgent; set before it begins. */
+    final void setControl(Incoming link) {
+        control = link;
     }
 
     /** Takes the link for much data; false if there is one, or the session is over. */
-    synchronized boolean setBulk(Incoming link) {
+    final synchronized boolean setBulk(Incoming link) {
         if (over || bulk != null) {
             return false;
         }
@@ -51,25 +51,30 @@ final class Session {
         return true;
     }
 
-    boolean isOver() {
-        return over;
+    final long taken() {
+        Incoming much = bulk;
+        return control.taken() + (much == null ? 0 : much.taken());
     }
 
     /** Ends it: the links, and all connections. */
-    void end(String reason) {
+    final void end(String reason) {
         synchronized (this) {
             if (over) {
                 return;
             }
             over = true;
         }
-        gateway.forget(this);
+        gateway.forget(this, reason);
         control.close();
         if (bulk != null) {
             bulk.close();
         }
-        for (Served connection : new ArrayList<>(connections.values())) {
-            connection.end();
+        endConnections();
+    }
+
+    static void require(boolean holds) throws IOException {
+        if (!holds) {
+            throw new IOException("a malformed frame");
         }
     }
 }

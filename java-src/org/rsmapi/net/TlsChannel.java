@@ -1,46 +1,25 @@
 package org.rsmapi.net;
 
 import java.io.IOException;
-import java.net.SocketTimeoutException;
 import java.nio.ByteBuffer;
-import java.nio.channels.CancelledKeyException;
 import java.nio.channels.ClosedChannelException;
-import java.nio.channels.ClosedSelectorException;
-import java.nio.channels.SelectionKey;
-import java.nio.channels.Selector;
 import java.nio.channels.SocketChannel;
-import java.util.concurrent.locks.ReentrantLock;
 import javax.net.ssl.SSLEngine;
 import javax.net.ssl.SSLEngineResult;
 import javax.net.ssl.SSLEngineResult.HandshakeStatus;
 import javax.net.ssl.SSLException;
 
-/**
- * A socket with TLS on it that never waits by itself: {@link #receive} takes what is there, {@link #send} gives what the socket takes.
- * Whoever has to wait says until when.
- *
- * <p>One thread may receive while another one sends. Two that receive, or two that send, keep each other out.
- */
-final class TlsChannel implements AutoCloseable {
-    private static final ByteBuffer NOTHING = ByteBuffer.allocate(0);
+/** A channel with TLS on it. */
+final class TlsChannel extends Channel {
     /** Records that go to the socket with one call. */
     private static final int RECORDS = 4;
-    /** A thread that waits looks that often whether the channel was closed meanwhile. */
-    private static final long LOOK_MILLIS = 100;
 
-    private final SocketChannel socket;
     private final SSLEngine engine;
     private final ByteBuffer fromNet;
     private final ByteBuffer toNet;
-    private final ReentrantLock sending = new ReentrantLock();
-    /** What was received and decrypted: from 0 to its position. */
-    private final ByteBuffer received;
     /** Whether there may be more to decrypt without anything being received. */
     private boolean more;
     private boolean begun;
-    private volatile boolean closed;
-    private volatile Selector readable;
-    private volatile Selector writable;
 
     /**
      * A channel before its handshake.
@@ -50,22 +29,11 @@ final class TlsChannel implements AutoCloseable {
      * @param capacity  bytes of {@link #received} beyond one record
      */
     TlsChannel(SocketChannel socket, SSLEngine engine, int capacity) throws IOException {
-        this.socket = socket;
+        super(socket, capacity + engine.getSession().getApplicationBufferSize());
         this.engine = engine;
-        socket.configureBlocking(false);
         int packet = engine.getSession().getPacketBufferSize();
         fromNet = ByteBuffer.allocate(2 * packet);
         toNet = ByteBuffer.allocate(RECORDS * packet);
-        received = ByteBuffer.allocate(capacity + engine.getSession().getApplicationBufferSize());
-    }
-
-    SocketChannel socket() {
-        return socket;
-    }
-
-    /** What was received: from 0 to its position. Whoever has used it compacts. */
-    ByteBuffer received() {
-        return received;
     }
 
     // ---- the beginning ----
@@ -107,7 +75,7 @@ final class TlsChannel implements AutoCloseable {
         fromNet.flip();
         SSLEngineResult result;
         try {
-            result = engine.unwrap(fromNet, received);
+            result = engine.unwrap(fromNet, received());
         } finally {
             fromNet.compact();
         }
@@ -118,7 +86,7 @@ final class TlsChannel implements AutoCloseable {
         if (result.getStatus() != SSLEngineResult.Status.BUFFER_UNDERFLOW) {
             return true;
         }
-        int n = socket.read(fromNet);
+        int n = socket().read(fromNet);
         if (n < 0) {
             throw new SSLException("the other side has ended the connection in the handshake");
         }
@@ -134,12 +102,9 @@ final class TlsChannel implements AutoCloseable {
 
     // ---- receiving ----
 
-    /**
-     * Adds to {@link #received} what has arrived.
-     *
-     * @return how many bytes; 0 if there is nothing, or no room; -1 at the end of the connection
-     */
+    @Override
     int receive() throws IOException {
+        ByteBuffer received = received();
         int before = received.position();
         while (true) {
             if (more && !decrypt()) {
@@ -148,7 +113,7 @@ final class TlsChannel implements AutoCloseable {
             if (received.position() > before || received.remaining() < engine.getSession().getApplicationBufferSize()) {
                 return received.position() - before;
             }
-            int n = socket.read(fromNet);
+            int n = socket().read(fromNet);
             if (n <= 0) {
                 return n;
             }
@@ -156,7 +121,7 @@ final class TlsChannel implements AutoCloseable {
         }
     }
 
-    /** Whether there may be more to receive without anything arriving. */
+    @Override
     boolean hasMore() {
         return more;
     }
@@ -166,7 +131,7 @@ final class TlsChannel implements AutoCloseable {
         fromNet.flip();
         try {
             while (true) {
-                SSLEngineResult result = engine.unwrap(fromNet, received);
+                SSLEngineResult result = engine.unwrap(fromNet, received());
                 switch (result.getStatus()) {
                     case CLOSED:
                         return false;
@@ -194,38 +159,9 @@ final class TlsChannel implements AutoCloseable {
         }
     }
 
-    /**
-     * Waits until something may have arrived, or somebody has called {@link #wakeReader}.
-     *
-     * @return false if the time is up, or the thread was interrupted
-     * @throws ClosedChannelException if it was closed
-     */
-    boolean awaitInput(long deadline, boolean interruptible) throws IOException {
-        return await(readableSelector(), deadline, interruptible);
-    }
-
-    /** Has the thread look that waits for input. */
-    void wakeReader() {
-        Selector waiting = readable;
-        if (waiting != null) {
-            waiting.wakeup();
-        }
-    }
-
-    private Selector readableSelector() throws IOException {
-        if (readable == null) {
-            readable = selector(SelectionKey.OP_READ);
-        }
-        return readable;
-    }
-
     // ---- sending ----
 
-    /**
-     * Encrypts and sends, as far as the socket takes it.
-     *
-     * @return whether nothing is left, neither of this nor of what was to be sent before
-     */
+    @Override
     boolean send(ByteBuffer plain) throws IOException {
         sending.lock();
         try {
@@ -269,117 +205,18 @@ final class TlsChannel implements AutoCloseable {
         }
         toNet.flip();
         try {
-            socket.write(toNet);
+            socket().write(toNet);
         } finally {
             toNet.compact();
         }
         return toNet.position() == 0;
     }
 
-    /**
-     * Sends everything.
-     *
-     * @throws SocketTimeoutException if the socket does not take it in time
-     */
-    void sendAll(ByteBuffer plain, long deadline) throws IOException {
-        sending.lock();
-        try {
-            while (!send(plain)) {
-                if (writable == null) {
-                    writable = selector(SelectionKey.OP_WRITE);
-                }
-                if (!await(writable, deadline, false)) {
-                    throw new SocketTimeoutException("the other side does not read");
-                }
-            }
-        } finally {
-            sending.unlock();
-        }
-    }
-
-    // ---- waiting ----
-
-    private Selector selector(int operation) throws IOException {
-        Selector made = Selector.open();
-        try {
-            socket.register(made, operation);
-            return made;
-        } catch (IOException | RuntimeException e) {
-            made.close();
-            throw e;
-        }
-    }
-
-    private boolean await(Selector selector, long deadline, boolean interruptible) throws IOException {
-        boolean interrupted = false;
-        try {
-            while (true) {
-                if (closed || !selector.isOpen()) {
-                    throw new ClosedChannelException();
-                }
-                long left = deadline - System.nanoTime();
-                int n = selector.select(Math.max(1, Math.min(left / 1_000_000, LOOK_MILLIS)));
-                selector.selectedKeys().clear();
-                if (n == 0 && Thread.currentThread().isInterrupted()) {
-                    if (interruptible) {
-                        return false;
-                    }
-                    interrupted = Thread.interrupted(); // else select would not wait
-                } else if (n > 0 || deadline - System.nanoTime() > 0) {
-                    return true;
-                }
-                if (deadline - System.nanoTime() <= 0) {
-                    return false;
-                }
-            }
-        } catch (ClosedSelectorException | CancelledKeyException e) {
-            throw new ClosedChannelException();
-        } finally {
-            if (interrupted) {
-                Thread.currentThread().interrupt();
-            }
-        }
-    }
-
-    /** Closes what only those need who wait for this channel alone. Nobody may be waiting. */
-    void releaseSelectors() {
-        close(readable);
-        close(writable);
-        readable = null;
-        writable = null;
-    }
-
-    private static void close(Selector selector) {
-        if (selector != null) {
-            try {
-                selector.close();
-            } catch (IOException e) {
-                return; // it is not used any more
-            }
-        }
-    }
-
     // ---- the end ----
 
-    /** Ends the connection at once. Who waits finds out. */
     @Override
-    public void close() {
-        closed = true;
-        if (sending.tryLock()) { // else whoever sends would have to be waited for
-            try {
-                engine.closeOutbound();
-                send(NOTHING); // as a courtesy
-            } catch (IOException e) {
-                closed = true;
-            } finally {
-                sending.unlock();
-            }
-        }
-        try {
-            socket.close();
-        } catch (IOException e) {
-            closed = true;
-        }
-        releaseSelectors();
+    protected void sayGoodbye() throws IOException {
+        engine.closeOutbound();
+        send(NOTHING); // as a courtesy
     }
 }

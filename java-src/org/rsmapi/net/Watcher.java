@@ -73,7 +73,7 @@ final class Watcher {
         SelectionKey key = away.remove(lane);
         if (key != null) {
             try {
-                key.interestOps(SelectionKey.OP_READ);
+                key.interestOpsOr(SelectionKey.OP_READ);
             } catch (CancelledKeyException e) {
                 return;
             }
@@ -107,10 +107,26 @@ final class Watcher {
         }
     }
 
+    /** The socket of a lane has not taken everything. */
+    void wantRoom(Lane lane) {
+        SelectionKey key = watched.get(lane);
+        if (key != null) {
+            try {
+                key.interestOpsOr(SelectionKey.OP_WRITE);
+            } catch (CancelledKeyException e) {
+                return;
+            }
+            selector.wakeup();
+        }
+    }
+
     private void read(Lane lane, SelectionKey key) {
         try {
-            if (!lane.readInBackground() && watched.containsKey(lane)) {
-                key.interestOps(0);
+            if (key.isWritable()) {
+                send(lane, key);
+            }
+            if (key.isReadable() && !lane.readInBackground() && watched.containsKey(lane)) {
+                key.interestOpsAnd(~SelectionKey.OP_READ);
                 away.put(lane, key);
                 if (!watched.containsKey(lane)) { // it has ended meanwhile
                     away.remove(lane);
@@ -118,6 +134,17 @@ final class Watcher {
             }
         } catch (CancelledKeyException e) {
             away.remove(lane);
+        }
+    }
+
+    private static void send(Lane lane, SelectionKey key) {
+        try {
+            key.interestOpsAnd(~SelectionKey.OP_WRITE);
+            if (!lane.sendInBackground()) {
+                key.interestOpsOr(SelectionKey.OP_WRITE);
+            }
+        } catch (Lane.Ended e) {
+            return;
         }
     }
 

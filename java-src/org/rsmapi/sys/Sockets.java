@@ -306,12 +306,22 @@ public final class Sockets {
             return uid;
         }
 
+        /** Effective group id. */
+        public int gid() {
+            return gid;
+        }
+
+        /** Supplementary group ids; asked while the connection is open. */
+        public int[] groups() {
+            return Sockets.groups(fd);
+        }
+
         /** Whether a group is its effective group or among its supplementary groups; asked while the connection is open. */
         public boolean inGroup(int group) {
             if (gid == group) {
                 return true;
             }
-            for (int g : groups(fd)) {
+            for (int g : groups()) {
                 if (g == group) {
                     return true;
                 }
