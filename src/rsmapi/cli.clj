@@ -7,6 +7,8 @@
     clojure -M:rsm watch ID
     clojure -M:rsm put ID OFFSET TYPE VALUE
     clojure -M:rsm export FILE
+    clojure -M:rsm key [FILE] [--make]
+    clojure -M:rsm gateway [--status]
     clojure -M:rsm topology
     clojure -M:rsm errors [CODE]
 
@@ -73,7 +75,7 @@
 
 (def ^:private help-option ["-h" "--help" "print this"])
 (def ^:private edn-option [nil "--edn" "print EDN"])
-(def ^:private controller-option ["-c" "--controller NAME" "loopback, or shm0 to shm31; default: loopback"])
+(def ^:private controller-option ["-c" "--controller NAME" "loopback, shm0 to shm31, or net0 to net7; default: loopback"])
 
 (def ^:private plain-options [edn-option help-option])
 
@@ -133,6 +135,19 @@
               controller-option
               (number-option "-n" "--node" "N" "this process's node on an shm controller; default: RSMAPI_NODE, or 0")
               edn-option help-option]}
+   "key"
+   {:does "show the key of this host, or make it"
+    :arguments ["[FILE]"]
+    :more ["FILE is by default that of net0: RSMAPI_KEY, or /etc/rsm/rsm.key."]
+    :options (into [[nil "--make" "make the key; the file must not be there yet"]
+                    (number-option nil "--days" "N" "with --make: for how long it is accepted; default: 3650")]
+                   plain-options)}
+   "gateway"
+   {:does "play the gateway of this host until interrupted, or tell how it is doing"
+    :options [["-c" "--controller NAME" "net0 to net7; default: net0"]
+              [nil "--status" "tell how the gateway of this host is doing, whichever process plays it"]
+              (number-option "-t" "--timeout-ms" "N" "with --status: how long to wait; default: 5000")
+              edn-option help-option]}
    "topology"
    {:does "print the controllers and nodes that can be reached"
     :options plain-options}
@@ -142,7 +157,7 @@
     :more ["CODE is a number, or a name such as bad-offset or RSMERR_BAD_OFFSET."]
     :options plain-options}})
 
-(def ^:private order ["ls" "stat" "dump" "watch" "put" "export" "topology" "errors"])
+(def ^:private order ["ls" "stat" "dump" "watch" "put" "export" "key" "gateway" "topology" "errors"])
 
 ;; ------------------------------------------------------------------- help
 
@@ -195,7 +210,7 @@
                    "TYPE"   [:type text]
                    "VALUE"  [:value text]
                    "FIELD"  [:field text]
-                   "FILE"   [:file text]
+                   ("FILE" "[FILE]") [:file text]
                    "[CODE]" [:code text]))
                expected given))))
 

@@ -8,18 +8,19 @@
 
   Each function takes a map, prints, and returns data:
 
-  ls stat dump watch put export topology errors
+  ls stat dump watch put export key gateway topology errors
 
   :edn true prints EDN. Those that connect to a segment take
 
     :id          the segment id; required
-    :controller  \"loopback\", the default, or \"shm0\" to \"shm31\"
+    :controller  \"loopback\", the default, \"shm0\" to \"shm31\", or \"net0\" to \"net7\"
     :node        the exporter's node; default: this process's
     :from-node   this process's node on an shm controller
     :timeout-ms  how long to wait for the exporter; default 5000
 
   A failure is an exception with the data of an RSM error (see rsmapi.error); the Clojure CLI prints
   its message only."
+  (:refer-clojure :exclude [key])
   (:require [rsmapi.impl.args :as args]
             [rsmapi.impl.command :as command])
   (:import (org.rsmapi RsmError RsmException)))
@@ -103,6 +104,27 @@
     :node        this process's node on an shm controller"
   [opts]
   (perform :export opts))
+
+(defn key
+  "Shows the key of this host, or makes it. Returns {:file :key :not-after}.
+
+  Options:
+    :file  default: that of net0, see rsmapi.hosts
+    :make  true: makes the key; the file must not be there yet
+    :days  with :make: for how long it is accepted; default 3650"
+  [opts]
+  (perform :key opts))
+
+(defn gateway
+  "Plays the gateway of this host, and blocks until the thread is interrupted or the JVM ends; or tells how the gateway is
+  doing, see rsmapi.hosts/gateway-status.
+
+  Options:
+    :controller  \"net0\", the default, to \"net7\"
+    :status      true: tells how the gateway of this host is doing, whichever process plays it
+    :timeout-ms  with :status: how long to wait; default 5000"
+  [opts]
+  (perform :gateway opts))
 
 (defn topology
   "Prints and returns the controllers and nodes that can be reached."

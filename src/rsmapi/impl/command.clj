@@ -4,6 +4,7 @@
   (:require [rsmapi.impl.args :as args]
             [rsmapi.impl.command.change :as change]
             [rsmapi.impl.command.common :as common]
+            [rsmapi.impl.command.host :as host]
             [rsmapi.impl.command.look :as look]
             [rsmapi.impl.command.watch :as watch]))
 
@@ -18,6 +19,8 @@
    :watch    [watch/watch (conj common/connect-options :offset :length :layout :interval-ms :changes)]
    :put      [change/put (conj common/connect-options :offset :type :value :byte-order :layout :field :signal)]
    :export   [change/export #{:controller :node :file :id :perm}]
+   :key      [host/key-of-host #{:file :make :days}]
+   :gateway  [host/gateway #{:controller :status :timeout-ms}]
    :topology [look/topology #{}]
    :errors   [look/errors #{:code}]})
 

@@ -39,7 +39,7 @@
    "loopback" #{"shared" "spi" "mem" "sys"}
    "sim"      #{"shared" "spi" "mem" "sys"}
    "mirror"   #{"spi" "mem" "sys"}
-   "net"      #{"spi" "mem" "sys"}
+   "net"      #{"shared" "spi" "mem" "sys"}
    ""         #{"mirror" "spi" "mem" "sys"}
    "clj"      #{"" "spi" "sys"}})
 

@@ -1,12 +1,16 @@
 package org.rsmapi.net;
 
 import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.BasicFileAttributes;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.SynchronousQueue;
@@ -18,6 +22,7 @@ import org.rsmapi.RsmException;
 import org.rsmapi.Topology;
 import org.rsmapi.spi.ConfFile;
 import org.rsmapi.spi.Failures;
+import org.rsmapi.sys.Credentials;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Threads;
 
@@ -34,6 +39,8 @@ final class Fabric {
     /** How often in the time limit the clock ticks at least, and how long it waits at most. */
     private static final int TICKS = 10;
     private static final long LONGEST_STEP = 100_000_000;
+    /** How often the nodes file is looked at. */
+    private static final long LOOK_NANOS = 500_000_000;
     /** How many links may be made at a time. */
     private static final int WORKERS = 64;
     private static final long IDLE_SECONDS = 5;
@@ -49,12 +56,19 @@ final class Fabric {
     private final ThreadPoolExecutor workers = pool("rsmapi-net-call", 0, WORKERS, false);
     private final ThreadPoolExecutor teller = pool("rsmapi-net-tell", 1, 1, true);
     private final Thread clock = Threads.daemon(this::keepTime, "rsmapi-net-clock");
-    private final SortedMap<Integer, Peer> peers = new TreeMap<>();
+    private final SortedMap<Integer, Peer> peers = new ConcurrentSkipListMap<>();
     private final Gateway gateway;
+    /** The nodes file as it was read last, and what it looked like then; for the clock. */
+    private NodesFile nodes;
+    private String stamp;
+    private long lookedAt;
+    private final long begun = System.nanoTime();
     private int uses;
     private volatile boolean stopping;
 
     private Fabric(int unit, Place place) throws IOException {
+        this.nodes = place.nodes();
+        this.stamp = stamp(place.nodes().file());
         this.unit = unit;
         this.node = place.node();
         this.local = place.local();
@@ -191,6 +205,23 @@ final class Fabric {
         return timeoutMillis;
     }
 
+    boolean isLocal() {
+        return local;
+    }
+
+    GatewayStatus status() {
+        List<GatewayStatus.Peer> others = new ArrayList<>();
+        for (Peer peer : peers()) {
+            others.add(peer.status());
+        }
+        List<GatewayStatus.Caller> callers = new ArrayList<>();
+        for (Session session : gateway.sessions()) {
+            callers.add(session.status());
+        }
+        return new GatewayStatus(name(), node, Credentials.pid(), gateway.isOpen(), (System.nanoTime() - begun) / 1_000_000, others, callers,
+            gateway.refusals(), gateway.breaches(), gateway.lastRefusal());
+    }
+
     Watcher watcher() {
         return watcher;
     }
@@ -224,20 +255,15 @@ final class Fabric {
 
     /** Another node; null if the nodes file has none of that number. */
     Peer peer(int other) {
-        synchronized (peers) {
-            Peer known = peers.get(other);
-            if (known == null && other != node && Place.nodes(unit, "import-connect").nodes().containsKey(other)) {
-                known = new Peer(this, other);
-                peers.put(other, known);
-            }
-            return known;
+        Peer known = peers.get(other);
+        if (known == null && other != node && Place.nodes(unit, "import-connect").nodes().containsKey(other)) {
+            return peers.computeIfAbsent(other, number -> new Peer(this, number));
         }
+        return known;
     }
 
     private List<Peer> peers() {
-        synchronized (peers) {
-            return new ArrayList<>(peers.values());
-        }
+        return new ArrayList<>(peers.values());
     }
 
     Topology.LocalController topology() {
@@ -268,6 +294,58 @@ final class Fabric {
         }
     }
 
+    // ---- the nodes file ----
+
+    private static String stamp(Path file) {
+        try {
+            BasicFileAttributes found = Files.readAttributes(file, BasicFileAttributes.class);
+            return found.lastModifiedTime() + " " + found.size() + " " + found.fileKey();
+        } catch (IOException | RuntimeException e) {
+            return e.toString();
+        }
+    }
+
+    /** Ends links to and from nodes of which the file says something else now. While it cannot be read, nothing changes. */
+    private void lookAtFile(long now) {
+        if (now - lookedAt < LOOK_NANOS) {
+            return;
+        }
+        lookedAt = now;
+        String found = stamp(nodes.file());
+        if (found.equals(stamp)) {
+            return;
+        }
+        NodesFile next;
+        try {
+            next = NodesFile.read("nodes", nodes.file());
+        } catch (RsmException e) {
+            return; // new links report it
+        }
+        NodesFile before = nodes;
+        stamp = found;
+        nodes = next;
+        for (int other : next.nodes().keySet()) {
+            if (other != node) {
+                peers.computeIfAbsent(other, number -> new Peer(this, number));
+            }
+        }
+        for (NodesFile.Entry entry : before.nodes().values()) {
+            NodesFile.Entry changed = next.nodes().get(entry.node());
+            if (!entry.equals(changed)) {
+                forgetNode(entry.node(), changed == null ? "the nodes file does not have the node any more"
+                    : "the nodes file says something else of the node now", changed == null);
+            }
+        }
+    }
+
+    private void forgetNode(int other, String reason, boolean removed) {
+        Peer peer = removed ? peers.remove(other) : peers.get(other);
+        if (peer != null) {
+            peer.close(reason);
+        }
+        gateway.endSessionsOf(other, reason);
+    }
+
     /**
      * Waits until what this process has asked for, and what its exporters have told, has arrived, between gateways of this process: for
      * tests.
@@ -295,6 +373,7 @@ final class Fabric {
             boolean stoodStill = now - before > 3 * step;
             before = now;
             try {
+                lookAtFile(now);
                 for (Peer peer : peers()) {
                     peer.tick(now, stoodStill);
                     peer.probe(now);

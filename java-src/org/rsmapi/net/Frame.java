@@ -58,6 +58,11 @@ final class Frame {
     /** Bytes of data that have arrived since the last one, u32. */
     static final int CREDIT = 19;
 
+    /** How the gateway is doing: {@link GatewayStatus}, asked by processes of its host. */
+    static final int STATUS = 20;
+    /** The last frame of a link, if there is time for it: why it is ended, text in UTF-8. */
+    static final int BYE = 21;
+
     /** The code in a reply that was lost between gateways. */
     static final int LOST = 0xFFFF;
 

@@ -283,6 +283,15 @@ final class Gateway {
         sessions.remove(session.id(), session);
     }
 
+    /** Ends what a node has here. */
+    void endSessionsOf(int node, String reason) {
+        for (Session session : sessions()) {
+            if (session instanceof Serving && ((Serving) session).peer().node() == node) {
+                session.end(reason);
+            }
+        }
+    }
+
     /** Somebody was not let in. */
     void refused(InetAddress address, String reason) {
         refusals.incrementAndGet();

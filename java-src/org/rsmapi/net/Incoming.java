@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.ClosedChannelException;
 import java.nio.channels.SelectionKey;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
@@ -325,9 +326,18 @@ final class Incoming implements Service.Handler {
         }
     }
 
-    /** Closes the link; by any thread. */
-    void close() {
+    /** Closes the link, and says why if there is room for it; by any thread. */
+    void close(String reason) {
         execute(() -> {
+            byte[] text = reason.getBytes(StandardCharsets.UTF_8);
+            if (!closed && out.remaining() >= Frame.HEADER + text.length) {
+                add(Frame.BYE, 0, 0, 0, 0, text.length).put(text);
+                try {
+                    sendOut();
+                } catch (IOException e) {
+                    closed = true;
+                }
+            }
             closed = true;
             if (key != null) {
                 key.cancel();

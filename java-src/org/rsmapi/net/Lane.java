@@ -4,6 +4,7 @@ import static org.rsmapi.mem.Engine.ENGINE;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
@@ -22,6 +23,8 @@ import org.rsmapi.sys.Stack;
 final class Lane {
     /** A thread that waits for its turn to read looks that often. */
     private static final long TURN_NANOS = 50_000_000;
+
+    private static final int LONGEST_REASON = 200;
 
     private final Channel channel;
     private final Receiver receiver;
@@ -483,6 +486,10 @@ final class Lane {
                 return;
             case Frame.EVENT:
                 receiver.event(frame.connection(), frame.length() < Integer.BYTES ? 0 : frame.u32(0));
+                return;
+            case Frame.BYE:
+                end("the other gateway has ended the link: " + new String(frame.bytes(0, Math.min(frame.length(), LONGEST_REASON)),
+                    StandardCharsets.UTF_8));
                 return;
             case Frame.REVOKED:
                 receiver.revoked(frame.connection(), frame.code());

@@ -243,6 +243,11 @@ final class LocalDoor implements Service.Handler {
                     }
                 }
                 if (ticket != null && frame.look(received, 0, received.position())) {
+                    if (frame.type() == Frame.STATUS) {
+                        channel.send(Status.frame(gateway.fabric().status().encode()));
+                        end();
+                        return;
+                    }
                     callers.remove(this);
                     key.cancel();
                     gateway.letInLocal(channel, ticket.user(), ticket.pid(), frame);

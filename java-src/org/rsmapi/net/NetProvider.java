@@ -16,7 +16,7 @@ import org.rsmapi.spi.Preload;
  */
 public final class NetProvider implements InterconnectProvider {
     static final String TYPE = "net";
-    private static final int MAX_UNITS = 8;
+    static final int MAX_UNITS = 8;
     private static final String OP = "get-controller";
 
     @Override

@@ -73,10 +73,6 @@ final class Peer implements Lane.Receiver {
         connections.remove(number, importer);
     }
 
-    int importers() {
-        return connections.size();
-    }
-
     // ---- links ----
 
     /**
@@ -304,14 +300,11 @@ final class Peer implements Lane.Receiver {
         return System.nanoTime() - control.heardAt() > fabric.timeout() / 2 ? ConnectionState.GOING_DOWN : ConnectionState.ACTIVE;
     }
 
-    /** Why there is no link; null if there is one, or nobody knows. */
-    synchronized String reason() {
-        return control != null || failure == null ? null : String.valueOf(failure.data().getOrDefault("reason", failure.getMessage()));
-    }
-
-    /** When something was heard of it last; -1 if there is no link. */
-    synchronized long silentNanos() {
-        return control == null ? -1 : System.nanoTime() - control.heardAt();
+    synchronized GatewayStatus.Peer status() {
+        long silent = control == null ? -1 : (System.nanoTime() - control.heardAt()) / 1_000_000;
+        String reason = control != null || failure == null ? null
+            : String.valueOf(failure.data().getOrDefault("reason", failure.getMessage()));
+        return new GatewayStatus.Peer(node, state(), silent, connections.size(), reason);
     }
 
     /** Waits for what is on its way: for {@link Fabric#settle}. */

@@ -38,8 +38,7 @@ record Place(NodesFile nodes, int node, boolean local) {
             return new Place(identity.nodes(), identity.here().node(), false);
         }
         NodesFile nodes = nodes(unit, OP);
-        LocalDoor.Invitation invitation =
-            LocalDoor.ask(NetProvider.TYPE + unit, owner(key), System.nanoTime() + timeoutMillis * 1_000_000L);
+        LocalDoor.Invitation invitation = invitation(unit, System.nanoTime() + timeoutMillis * 1_000_000L);
         if (invitation == null) {
             if (!readable) {
                 KeyFile.read(OP, key); // says why not
@@ -67,10 +66,15 @@ record Place(NodesFile nodes, int node, boolean local) {
         }
     }
 
+    /** What the gateway of this host says to this process; null if there is none. */
+    static LocalDoor.Invitation invitation(int unit, long deadline) {
+        return LocalDoor.ask(NetProvider.TYPE + unit, owner(KeyFile.defaultFile("link", unit)), deadline);
+    }
+
     /** A channel to the gateway of this host. */
     static Channel throughGateway(int unit, int node, long timeout) {
         long deadline = System.nanoTime() + timeout;
-        LocalDoor.Invitation invitation = LocalDoor.ask(NetProvider.TYPE + unit, owner(KeyFile.defaultFile("link", unit)), deadline);
+        LocalDoor.Invitation invitation = invitation(unit, deadline);
         if (invitation == null) {
             throw Introduction.unreachable(node, "no process of this host plays the gateway", null);
         }

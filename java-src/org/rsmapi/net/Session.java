@@ -51,9 +51,10 @@ abstract class Session implements Incoming.Taker {
         return true;
     }
 
-    final long taken() {
+    final GatewayStatus.Caller status() {
         Incoming much = bulk;
-        return control.taken() + (much == null ? 0 : much.taken());
+        long bytes = control.taken() + (much == null ? 0 : much.taken());
+        return new GatewayStatus.Caller(whose(), (System.nanoTime() - control.heardAt()) / 1_000_000, importers(), bytes);
     }
 
     /** Ends it: the links, and all connections. */
@@ -65,9 +66,9 @@ abstract class Session implements Incoming.Taker {
             over = true;
         }
         gateway.forget(this, reason);
-        control.close();
+        control.close(reason);
         if (bulk != null) {
-            bulk.close();
+            bulk.close(reason);
         }
         endConnections();
     }

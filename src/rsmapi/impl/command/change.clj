@@ -4,7 +4,7 @@
             [clojure.string :as str]
             [rsmapi.core :as rsm]
             [rsmapi.impl.args :as args]
-            [rsmapi.impl.command.common :refer [bad-argument connected file-argument layout-for layout-of parse-integer reading]]
+            [rsmapi.impl.command.common :refer [await-interrupt bad-argument connected file-argument layout-for layout-of parse-integer reading]]
             [rsmapi.impl.show :as show]
             [rsmapi.layout :as layout])
   (:import (java.io File)
@@ -12,7 +12,6 @@
            (java.nio.channels FileChannel)
            (java.nio.charset StandardCharsets)
            (java.nio.file OpenOption StandardOpenOption)
-           (java.util.concurrent CountDownLatch)
            (org.rsmapi ExportSegment RsmError)))
 
 (set! *warn-on-reflection* true)
@@ -151,23 +150,7 @@
   [perm controller own]
   (when (some? perm)
     (mapv (fn [node] {:node node :perm perm})
-          (if (str/starts-with? controller "shm") (range 64) [own]))))
-
-(defn- await-interrupt
-  "Blocks until the thread is interrupted or the JVM ends, which runs cleanup first."
-  [cleanup]
-  (let [hook    (Thread. ^Runnable cleanup)
-        runtime (Runtime/getRuntime)]
-    (.addShutdownHook runtime hook)
-    (try
-      (.await (CountDownLatch. 1))
-      (catch InterruptedException _
-        (.interrupt (Thread/currentThread)))
-      (finally
-        (try
-          (.removeShutdownHook runtime hook)
-          ;; the JVM ends already
-          (catch IllegalStateException _))))))
+          (if (re-find #"^(?:shm|net)" controller) (range 64) [own]))))
 
 (defn- create-of!
   "An export segment with the content of a file, and the file's length."

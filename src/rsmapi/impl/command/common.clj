@@ -6,7 +6,9 @@
             [rsmapi.impl.args :as args]
             [rsmapi.layout :as layout])
   (:import (java.io File IOException)
+           (java.net InetAddress)
            (java.nio.charset StandardCharsets)
+           (java.util.concurrent CountDownLatch)
            (org.rsmapi RsmError RsmException)))
 
 (set! *warn-on-reflection* true)
@@ -109,3 +111,28 @@
         (throw (bad-argument op "layout" "the segment is published without a layout: give one"
                              :segment-id (rsm/segment-id im))))
     layout))
+
+;; ---------------------------------------------------------------- programs
+
+(defn await-interrupt
+  "Blocks until the thread is interrupted or the JVM ends, which runs cleanup first."
+  [cleanup]
+  (let [hook    (Thread. ^Runnable cleanup)
+        runtime (Runtime/getRuntime)]
+    (.addShutdownHook runtime hook)
+    (try
+      (.await (CountDownLatch. 1))
+      (catch InterruptedException _
+        (.interrupt (Thread/currentThread)))
+      (finally
+        (try
+          (.removeShutdownHook runtime hook)
+          ;; the JVM ends already
+          (catch IllegalStateException _))))))
+
+(defn host-name
+  "The name of this host, as far as it knows."
+  []
+  (try
+    (.getHostName (InetAddress/getLocalHost))
+    (catch java.net.UnknownHostException _ "hostname")))

@@ -1,0 +1,78 @@
+(ns rsmapi.impl.command.host
+  "The commands of a host that has to do with others: its key and its gateway."
+  (:require [rsmapi.hosts :as hosts]
+            [rsmapi.impl.args :as args]
+            [rsmapi.impl.command.common :as common]
+            [rsmapi.impl.show :as show])
+  (:import (org.rsmapi RsmError)
+           (org.rsmapi.net HostGateway KeyFile)))
+
+(set! *warn-on-reflection* true)
+(set! *unchecked-math* :warn-on-boxed)
+
+(defn key-of-host
+  "Makes the key of a host, or shows it."
+  [{:keys [file make days]} style]
+  (let [file (or file (KeyFile/defaultFile "key" 0))
+        data (if (args/flag make "key" "make")
+               (hosts/make-key! file (when days {:days days}))
+               (if days
+                 (throw (common/bad-argument "key" "days" "it goes with --make"))
+                 (hosts/read-key file)))]
+    (if (:edn style)
+      (show/print-edn (update data :not-after str))
+      (do (show/facts style [["file" (:file data)]
+                             ["key" (:key data)]
+                             ["not after" (str (:not-after data))]])
+          (println "A line for the nodes files of all hosts, with this host's node and name:")
+          (println (str "node 1 " (common/host-name) " " (:key data)))))
+    data))
+
+(defn- print-status [{:keys [controller node pid open? up-ms refusals breaches last-refusal peers callers]} style]
+  (show/facts style [["controller" controller]
+                     ["node" node]
+                     ["pid" pid]
+                     ["port" (if open? "open" "another process has it")]
+                     ["up" (str (quot (long up-ms) 1000) " s")]
+                     ["refusals" refusals]
+                     ["breaches" breaches]
+                     ["last refusal" last-refusal]])
+  (when (seq peers)
+    (println)
+    (show/table style ["NODE" "STATE" "IMPORTERS" "SILENT MS" "REASON"]
+                (map (juxt :node (comp name :state) :importers :silent-ms :reason) peers)))
+  (when (seq callers)
+    (println)
+    (show/table style ["CALLER" "IMPORTERS" "BYTES" "SILENT MS"]
+                (map (juxt :who :importers :bytes :silent-ms) callers))))
+
+(defn- status [controller timeout-ms style]
+  (let [data (hosts/gateway-status (cond-> {} controller (assoc :controller controller)
+                                           timeout-ms (assoc :timeout-ms timeout-ms)))]
+    (when-not data
+      (throw (args/failure RsmError/REMOTE_NODE_UNREACHABLE "gateway" :controller (or controller "net0")
+                           :hint "no process of this host plays the gateway")))
+    (if (:edn style)
+      (show/print-edn data)
+      (print-status data style))
+    data))
+
+(defn- play [controller style]
+  (with-open [^HostGateway gateway (hosts/gateway (when controller {:controller controller}))]
+    (let [{:keys [node pid open?] :as data} (hosts/gateway-status gateway)
+          data (select-keys data [:controller :node :pid :open?])]
+      (if (:edn style)
+        (show/print-edn data)
+        (println (str (:controller data) ": the gateway of node " node ", process " pid
+                      (when-not open? ", as soon as the process ends that plays it now"))))
+      (flush)
+      (common/await-interrupt #(.close gateway))
+      data)))
+
+(defn gateway
+  "Plays the gateway of this host until interrupted, or tells how the one that there is is doing."
+  [{:keys [controller timeout-ms] asked :status} style]
+  (let [controller (args/controller-name controller "gateway")]
+    (if (args/flag asked "gateway" "status")
+      (status controller timeout-ms style)
+      (play controller style))))
