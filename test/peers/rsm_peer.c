@@ -50,7 +50,7 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-enum { READ = 0400, WRITE = 0200, TMPFS = 0x01021994, MAX_FDS = 253, MAX_PEERS = 256, PATIENCE_MS = 2000 };
+enum { READ = 0400, WRITE = 0200, AS_OTHERS = 1 << 16 /* of a CONNECT: the last digit counts */, TMPFS = 0x01021994, MAX_FDS = 253, MAX_PEERS = 256, PATIENCE_MS = 2000 };
 
 #define CODES(X) \
     X(7, SEG_NOT_PUBLISHED) X(8, SEG_NOT_PUBLISHED_TO_NODE) X(9, SEG_ALREADY_MAPPED) X(10, SEG_STILL_MAPPED) \
@@ -687,7 +687,7 @@ static int unpublish(uint32_t reason) {
 }
 
 /* The octal digit that counts for a peer, as bits of a permission. */
-static uint32_t allowed(int sock, uid_t *uid) {
+static uint32_t allowed(int sock, bool others, uid_t *uid) {
     static gid_t groups[65536]; /* as many as there can be */
     struct ucred who;
     socklen_t room = sizeof who, group_bytes = sizeof groups;
@@ -698,7 +698,7 @@ static uint32_t allowed(int sock, uid_t *uid) {
     bool member = who.gid == getegid();
     for (size_t i = 0; i < group_bytes / sizeof *groups; i++)
         member |= groups[i] == getegid();
-    return who.uid == 0 ? READ | WRITE : who.uid == geteuid() ? ex.mode : member ? ex.mode << 3 : ex.mode << 6;
+    return others ? ex.mode << 6 : who.uid == 0 ? READ | WRITE : who.uid == geteuid() ? ex.mode : member ? ex.mode << 3 : ex.mode << 6;
 }
 
 static int judge(struct peer *p, const struct connect_msg *c, ssize_t n, int descriptors) {
@@ -711,11 +711,12 @@ static int judge(struct peer *p, const struct connect_msg *c, ssize_t n, int des
     memcpy(p->controller, c->controller, sizeof c->controller);
     if (c->node != ex.node && (ex.list || strcmp(p->controller, ex.controller)))
         return RSM_SEG_NOT_PUBLISHED_TO_NODE;
-    uint32_t granted = allowed(p->sock, &p->uid) & (READ | WRITE);
-    if (c->perm & ~granted || !granted) /* permission 0 is for those who could have more */
+    uint32_t wanted = c->perm & ~AS_OTHERS;
+    uint32_t granted = allowed(p->sock, c->perm & AS_OTHERS, &p->uid) & (READ | WRITE);
+    if (wanted & ~granted || !granted) /* permission 0 is for those who could have more */
         return RSM_PERM_DENIED;
     p->node = c->node;
-    p->perm = c->perm;
+    p->perm = wanted;
     return 0;
 }
 

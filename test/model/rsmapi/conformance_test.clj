@@ -452,15 +452,19 @@
 
 (deftest over-simulated-mirrored-memory (play-over-sim! :mirrored))
 
-(deftest over-gateways
+(defn- play-over-gateways! [opts]
   (let [alone  (filter #(= [:self] (distinct (map process-of (places-of %)))) (mapcat val (:cases conformance)))
         others (merge (get-in conformance [:elsewhere :sim]) (get-in conformance [:elsewhere :mirrored]))
         played (remove (comp others :case) alone)]
-    (println (str "   over gateways: " (count played) " cases"))
+    (println (str "   over gateways" (when (:through-gateways? opts) ", through that of the host") ": " (count played) " cases"))
     (is (< 80 (count played)))
-    (hosts/with-network [0]
+    (hosts/with-network [0] opts
       (binding [*over* {:get #(hosts/controller 0) :settle hosts/settle!}]
         (run! play-case! played)))))
+
+(deftest over-gateways (play-over-gateways! nil))
+
+(deftest over-gateways-in-another-process (play-over-gateways! {:through-gateways? true}))
 
 (deftest every-case-is-somewhere
   (let [{:keys [numbers cases never]} conformance

@@ -6,6 +6,7 @@ import java.nio.channels.ClosedChannelException;
 import java.nio.channels.SelectionKey;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import org.rsmapi.mem.Stage;
@@ -27,6 +28,8 @@ final class Incoming implements Service.Handler {
     private final Frame frame = new Frame();
     private final ByteBuffer out = ByteBuffer.allocate(2 * Frame.LARGEST + ExportedMemory.MAX_LAYOUT_BYTES);
     private final ReentrantLock turn = new ReentrantLock();
+    /** Tasks that the service's thread has been given, and has not begun. */
+    private final AtomicInteger queued = new AtomicInteger();
     // the rest with the turn
     private SelectionKey key;
     /** What is to be sent as soon as there is room. */
@@ -301,7 +304,11 @@ final class Incoming implements Service.Handler {
 
     /** Has something done in a turn, by the service's thread. */
     void execute(Runnable task) {
-        service.execute(() -> inTurn(task));
+        queued.incrementAndGet();
+        service.execute(() -> {
+            queued.decrementAndGet();
+            inTurn(task);
+        });
     }
 
     private void inTurn(Runnable task) {
@@ -313,9 +320,9 @@ final class Incoming implements Service.Handler {
         }
     }
 
-    /** Has something done in a turn, at once and by this thread if possible. */
+    /** Has something done in a turn, at once and by this thread if possible, and after what was to be done before. */
     void executeSoon(Runnable task) {
-        if (!turn.tryLock()) {
+        if (queued.get() > 0 || !turn.tryLock()) {
             execute(task);
             return;
         }

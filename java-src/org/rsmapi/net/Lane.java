@@ -375,6 +375,13 @@ final class Lane {
         return true;
     }
 
+    /** Asks a question to which any answer will do, and waits for that. */
+    void settle(int type, int connection) {
+        Reply reply = new Reply();
+        ask(reply, type, 0, connection, 0, null);
+        awaitAlways(reply);
+    }
+
     private void wait(Reply waiter, Condition until, long deadline, boolean interruptible) {
         boolean interrupted = false;
         while (!until.holds() && ended == null && deadline - System.nanoTime() > 0) {

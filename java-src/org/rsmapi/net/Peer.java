@@ -315,9 +315,12 @@ final class Peer implements Lane.Receiver {
         }
         for (Lane lane : lanes) {
             if (lane != null) {
-                Reply pong = new Reply();
-                lane.ask(pong, Frame.PING, 0, 0, 0, null);
-                lane.awaitAlways(pong);
+                lane.settle(Frame.PING, 0);
+            }
+        }
+        for (int number : connections.keySet()) { // gateways on the way send on what is asked for a connection only
+            if (lanes[0] != null) {
+                lanes[0].settle(Frame.BARRIER, number);
             }
         }
     }

@@ -3,7 +3,7 @@
   network, each with a key and a port of its own on this machine."
   (:require [clojure.java.io :as io]
             [clojure.string :as str]
-            [rsmapi.core :as rsm]
+            [rsmapi.test.child :as child]
             [rsmapi.test.far :as far]
             [rsmapi.test.javac :as javac])
   (:import (java.lang.reflect Field Method)
@@ -50,7 +50,7 @@
   "Files for so many units, of which unit n is the nth of these nodes; `more` is added to each line. A function that
   ends it."
   [nodes more]
-  (let [folder (javac/temp-dir)
+  (let [^java.io.File folder (doto ^java.io.File (javac/temp-dir) (.setExecutable true false) (.setReadable true false)) ; for other users
         keys (mapv #(key-of folder (str "key" %)) nodes)
         file (nodes-file! folder "nodes" (map (fn [node key port] {:node node :key key :port port :more more})
                                               nodes keys (free-ports (count nodes))))]
@@ -143,24 +143,44 @@
         (swap! open assoc node made)
         made))))
 
+(defn- with-gateways
+  "Calls f while another process plays the gateway of these units, and this one goes through it."
+  [units f]
+  (child/with-child [gateways {:label "gateways"}]
+    (child/value gateways `(do (def ~'gateways (mapv (fn [unit#] (org.rsmapi.net.HostGateway/open unit#)) ~(vec units))) nil))
+    (f)))
+
+(defn- as-other
+  "Opens a unit that leaves the role of the gateway to others."
+  [unit]
+  (System/setProperty "rsmapi.gateway" "other")
+  (try (open unit) (finally (System/clearProperty "rsmapi.gateway"))))
+
 (defn with-network*
-  [nodes f]
-  (let [end! (begin! (mapcat (juxt identity #(+ far-off (long %))) nodes) "uids=same")]
+  [nodes {:keys [through-gateways?]} f]
+  (let [end! (begin! (mapcat (juxt identity #(+ far-off (long %))) nodes) "uids=same")
+        exporting (range 0 (* 2 (count nodes)) 2)
+        importing (map inc exporting)
+        run (fn []
+              (binding [*network* {:nodes (vec nodes) :open (atom {})}]
+                ;; open all the while, so that gateways and links stay
+                (let [held (into (mapv open exporting) (map (if through-gateways? as-other open)) importing)]
+                  (try
+                    (settle!)
+                    (f)
+                    (finally (run! #(.close ^Interconnect %) held))))))]
     (try
-      (binding [*network* {:nodes (vec nodes) :open (atom {})}]
-        ;; open all the while, so that gateways and links stay
-        (let [held (mapv open (range (* 2 (count nodes))))]
-          (try
-            (settle!)
-            (f)
-            (finally (run! #(.close ^Interconnect %) held)))))
+      (if through-gateways?
+        (with-gateways importing run)
+        (run))
       (finally (end!)))))
 
 (defmacro with-network
   "Runs the body with a network of such nodes; `controller` has their controllers. All that they import comes over
-  gateways, also what they export themselves."
-  [nodes & body]
-  `(with-network* ~nodes (fn [] ~@body)))
+  gateways, also what they export themselves. With :through-gateways? the importers go through the gateway of their
+  host, which is another process."
+  [nodes opts & body]
+  `(with-network* ~nodes ~opts (fn [] ~@body)))
 
 (defn get-controller
   "In the place of rsm/get-controller: \"sim0\" is the network."
