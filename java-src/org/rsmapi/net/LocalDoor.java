@@ -144,6 +144,7 @@ final class LocalDoor implements Service.Handler {
             Connect.User user = new Connect.User(peer.uid(), peer.gid(), peer.groups());
             if (!keep(theirs, new Ticket(user, peer.pid(), ours, System.nanoTime() + TICKET_NANOS))) {
                 gateway.refused(null, "user " + Integer.toUnsignedString(peer.uid()) + " of this host asks too often");
+                Sockets.send(caller, new byte[1]);
                 return;
             }
             int at = ((InetSocketAddress) port.getLocalAddress()).getPort();
@@ -328,7 +329,10 @@ final class LocalDoor implements Service.Handler {
             }
             try (Sockets.Message message = Sockets.receive(socket, TICKET, 0)) {
                 if (message == null || message.data().length == 0) {
-                    throw failure("the gateway of this host does not let this process in");
+                    return null; // it has just ended
+                }
+                if (message.data().length == 1) {
+                    throw failure("the gateway of this host does not let this process in: it asks too often");
                 }
                 ByteBuffer fields = ByteBuffer.wrap(message.data());
                 if (message.data().length != TICKET || fields.getInt(0) != MAGIC || fields.getShort(4) != VERSION) {
@@ -341,7 +345,7 @@ final class LocalDoor implements Service.Handler {
                 return new Invitation(fields.get(6), fields.getShort(8) & 0xFFFF, ours, theirs);
             }
         } catch (OsError e) {
-            throw failure("the gateway of this host has ended");
+            return null; // as well
         }
     }
 

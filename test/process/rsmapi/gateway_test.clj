@@ -1,0 +1,250 @@
+(ns rsmapi.gateway-test
+  "Gateways in processes of their own: who may use them, as whom their importers connect, what becomes of connections when they
+  end, and what they tell."
+  (:require [clojure.java.io :as io]
+            [clojure.string :as str]
+            [clojure.test :refer [deftest is testing]]
+            [rsmapi.core :as rsm]
+            [rsmapi.error :as error]
+            [rsmapi.hosts :as hosts]
+            [rsmapi.test.child :as child]
+            [rsmapi.test.hosts :as network]
+            [rsmapi.test.outcome :refer [failure]]
+            [rsmapi.test.runner :as runner])
+  (:import (java.nio.file Files)
+           (java.nio.file.attribute PosixFilePermissions)
+           (org.rsmapi Controller)))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private through-others {:jvm-opts ["-Drsmapi.gateway=other"]})
+
+(defmacro ^:private with-nodes
+  "Runs the body with nodes 1 (net0) and 2 (net1); `more` is added to their lines, and a time limit set."
+  [[more timeout-ms] & body]
+  `(let [end!# (network/begin! [1 2] ~more)]
+     (System/setProperty "rsmapi.net.timeout" (str ~timeout-ms))
+     (try ~@body (finally (end!#)))))
+
+(defn- eventually
+  "Calls f until it returns something true, for at most 30 s; what it returned last."
+  [f]
+  (let [end (+ (System/nanoTime) 30000000000)]
+    (loop []
+      (or (f)
+          (when (< (System/nanoTime) end)
+            (Thread/sleep 20)
+            (recur))))))
+
+(defn- play-gateway! [child controller]
+  (child/value child `(do (require '~'rsmapi.hosts)
+                          (def ~'gateway (rsmapi.hosts/gateway :controller ~controller))
+                          (rsmapi.hosts/open? ~'gateway))))
+
+(def ^:private modes [0600 0060 0006 0400 0040 0004])
+
+(defn- can-connect
+  "For each mode, in the access list of a segment that one child exports, what becomes of another one's connect."
+  [exporter importer]
+  (mapv (fn [mode]
+          (child/value exporter `(do (def ~'ex (rsmapi.core/create! ~'c :size 4096))
+                                     (rsmapi.core/publish! ~'ex :segment-id 0x600007 :acl [{:node 1 :perm ~mode}])
+                                     nil))
+          (try
+            (child/value importer '(let [im (rsmapi.error/catching (rsmapi.core/connect! c :node 2 :segment-id 0x600007))]
+                                     (if (map? im)
+                                       (:rsm/error im)
+                                       (do (rsmapi.core/put! im 0 (byte-array [1 2 3]))
+                                           (rsmapi.core/close! im)
+                                           :rsm/ok))))
+            (finally (child/value exporter '(do (rsmapi.core/close! ex) nil)))))
+        modes))
+
+(defn- open! [child controller]
+  (child/value child `(do (require '~'rsmapi.error) (def ~'c (rsmapi.core/get-controller ~controller)) nil)))
+
+(deftest importers-of-other-hosts-are-who-they-are-if-the-nodes-file-says-so
+  (if-let [why (child/obstacle {:uid 2001 :gid 3001})]
+    (runner/skip! "users and groups of importers" why)
+    (doseq [[more expected] {nil         {:owner 0006 :group 0006 :other 0006}
+                             "uids=same" {:owner 0600 :group 0060 :other 0006}}]
+      (with-nodes [more 20000]
+        (child/with-child [gateways {:label "gateways of root"}]
+          (is (play-gateway! gateways "net0"))
+          (child/value gateways '(do (def second-gateway (rsmapi.hosts/gateway :controller "net1")) nil))
+          (child/with-child [exporter (assoc through-others :uid 2001 :gid 3001)]
+            (open! exporter "net1")
+            (doseq [[who user] {:owner {:uid 2001 :gid 2001}
+                                :group {:uid 2002 :gid 2002 :groups [3001]}
+                                :other {:uid 2003 :gid 2003}}]
+              (child/with-child [importer (merge through-others user)]
+                (open! importer "net0")
+                (is (= (mapv #(if (= (expected who) %) :rsm/ok :rsm/perm-denied) modes) (can-connect exporter importer))
+                    [more who])))))))))
+
+(deftest root-of-another-host-is-nobody-here
+  (with-nodes [nil 20000]
+    (with-open [two (rsm/get-controller "net1")]
+      (rsm/with-exported-segment [ex two {:size 4096 :segment-id 0x600008 :acl [{:node 1 :perm 0660}]}]
+        (rsm/with-controller [one "net0"]
+          (is (= :rsm/perm-denied (failure (rsm/connect! one :node 2 :segment-id 0x600008))))
+          (is (= :rsm/perm-denied (failure (rsm/connect! one :node 2 :segment-id 0x600008 :perm :none))))
+          (rsm/republish! ex :acl [{:node 1 :perm 0664}])
+          (is (= :rsm/perm-denied (failure (rsm/connect! one :node 2 :segment-id 0x600008))))
+          (rsm/with-imported-segment [im one {:node 2 :segment-id 0x600008 :perm :read}]
+            (is (rsm/connected? im))))))))
+
+(deftest who-plays-the-gateway
+  (with-nodes [nil 2000]
+    (testing "nobody"
+      (is (nil? (hosts/gateway-status)))
+      (System/setProperty "rsmapi.gateway" "other")
+      (try
+        (is (= :rsm/remote-node-unreachable (failure (rsm/get-controller "net0"))))
+        (is (= :rsm/bad-conf (:rsm/error (error/catching (let [file (System/getProperty "rsmapi.key")]
+                                                           (System/setProperty "rsmapi.key" (str file ".missing"))
+                                                           (try (rsm/get-controller "net0")
+                                                                (finally (System/setProperty "rsmapi.key" file))))))))
+        (finally (System/clearProperty "rsmapi.gateway")))
+      (System/setProperty "rsmapi.gateway" "perhaps")
+      (try (is (= [:rsm/bad-conf "perhaps"] ((juxt :rsm/error :rsm/value) (error/catching (rsm/get-controller "net0")))))
+           (finally (System/clearProperty "rsmapi.gateway"))))
+    (testing "a process that does nothing else"
+      (child/with-child [gateway {}]
+        (is (play-gateway! gateway "net0"))
+        (let [{:keys [pid node open? peers callers]} (hosts/gateway-status)]
+          (is (= [(.pid ^Process (:process gateway)) 1 true [] [2]] [pid node open? callers (map :node peers)])))
+        (testing "not this one as well, until that has ended"
+          (with-open [mine (hosts/gateway)]
+            (is (not (hosts/open? mine)))
+            (is (= (.pid ^Process (:process gateway)) (:pid (hosts/gateway-status))))
+            (child/kill-9! gateway)
+            (is (eventually #(hosts/open? mine)))
+            (is (= (.pid (java.lang.ProcessHandle/current)) (:pid (eventually hosts/gateway-status)))))
+          (is (eventually #(nil? (hosts/gateway-status)))))))
+    (testing "arguments"
+      (is (= :rsm/bad-args-errors (failure (hosts/gateway :controller "shm0")) (failure (hosts/gateway-status :controller "net8"))
+             (failure (hosts/gateway-status :controller :net0)) (failure (hosts/open? nil)) (failure (hosts/gateway :unit 0)))))))
+
+(deftest a-gateway-of-somebody-else
+  (if-let [why (child/obstacle {:uid 2001 :gid 3001})]
+    (runner/skip! "a gateway of another user" why)
+    (with-nodes [nil 2000]
+      (child/with-child [stranger {:uid 2001 :gid 3001}]
+        (child/value stranger '(do (def listener (org.rsmapi.sys.Sockets/listen "rsmapi-gateway/net0" 5)) nil))
+        (is (= :rsm/remote-node-unreachable (failure (hosts/gateway-status))))
+        (System/setProperty "rsmapi.gateway" "other")
+        (try (is (re-find #"2001" (str (:rsm/reason (error/catching (rsm/get-controller "net0"))))))
+             (finally (System/clearProperty "rsmapi.gateway")))
+        (testing "does not keep the true one from other hosts"
+          (with-open [mine (hosts/gateway)]
+            (is (hosts/open? mine))))))))
+
+(defn- write-through! [im n]
+  (rsm/put64! im 0 (long-array [n]) 0 1))
+
+(deftest gateways-that-end
+  (with-nodes [nil 1000]
+    (with-open [two (rsm/get-controller "net1")]
+      (rsm/with-exported-segment [ex two {:size 65536 :segment-id 0x600009 :acl [{:node 1 :perm 0666}]}]
+        (doseq [[how end!] {:killed child/kill-9!
+                            :closed #(child/value % '(do (.close ^org.rsmapi.net.HostGateway gateway) nil))}]
+          (child/with-child [gateway {}]
+            (is (play-gateway! gateway "net0"))
+            (System/setProperty "rsmapi.gateway" "other")
+            (let [^Controller one (try (rsm/get-controller "net0") (finally (System/clearProperty "rsmapi.gateway")))]
+              (with-open [one one]
+                (let [im (rsm/connect! one :node 2 :segment-id 0x600009)
+                      aborted (promise)]
+                  (rsm/on-signal! im (fn [_]) {:on-end #(deliver aborted (:rsm/error (ex-data %)))})
+                  (write-through! im 42)
+                  (is (= 42 (rsm/get-long ex 0)))
+                  (is (= 1 (rsm/importers ex)))
+                  (end! gateway)
+                  (testing how
+                    (is (= :rsm/conn-aborted (deref aborted 10000 :hangs)))
+                    (is (= :rsm/conn-aborted (failure (write-through! im 43))))
+                    (is (rsm/aborted? im))
+                    (is (eventually #(zero? (long (rsm/importers ex)))) "the other side has found out")
+                    (is (= :rsm/remote-node-unreachable (failure (rsm/connect! one :node 2 :segment-id 0x600009))))
+                    (child/with-child [other {}]
+                      (is (play-gateway! other "net0"))
+                      (rsm/with-imported-segment [again one {:node 2 :segment-id 0x600009}]
+                        (write-through! again 44)
+                        (is (= 44 (rsm/get-long ex 0))))))
+                  (rsm/close! im))))))))))
+
+(deftest keys-are-replaced-while-gateways-run
+  (with-nodes [nil 2000]
+    (let [file (System/getProperty "rsmapi.nodes")
+          key-file (io/file (System/getProperty "rsmapi.key"))
+          before (slurp file)
+          write! (fn [text] ; in one step, as an editor or a deployment does
+                   (let [next (str file ".next")]
+                     (spit next text)
+                     (Files/move (.toPath (io/file next)) (.toPath (io/file file))
+                                 (into-array [java.nio.file.StandardCopyOption/ATOMIC_MOVE]))))
+          old (:key (hosts/read-key key-file))]
+      (with-open [one (rsm/get-controller "net0")
+                  two (rsm/get-controller "net1")]
+        (rsm/with-exported-segment [ex two {:size 4096 :segment-id 0x60000a :acl [{:node 1 :perm 0666}]}]
+          (let [im (rsm/connect! one :node 2 :segment-id 0x60000a)]
+            (write-through! im 1)
+            (.delete key-file)
+            (let [new (:key (hosts/make-key! key-file))]
+              (write-through! im 2)
+              (write! (str/replace before old new))
+              (is (eventually #(rsm/aborted? im)) "the old key does not count any more")
+              (is (eventually #(not (:rsm/error (error/catching (rsm/close! (rsm/connect! one :node 2 :segment-id 0x60000a)))))))
+              (testing "while the file is malformed, what there is goes on"
+                (let [im (rsm/connect! one :node 2 :segment-id 0x60000a)]
+                  (write! "node 1")
+                  (Thread/sleep 1500)
+                  (write-through! im 3)
+                  (is (not (rsm/aborted? im)))
+                  (write! (str/replace before old new))
+                  (Thread/sleep 1000)
+                  (is (not (rsm/aborted? im)))
+                  (testing "a node that the file does not have any more"
+                    (write! (str/replace (str/replace before old new) #"(?m)^node 2.*$" ""))
+                    (is (eventually #(rsm/aborted? im)))
+                    (is (eventually #(= [1 []] ((juxt :node (comp vec :peers)) (hosts/gateway-status)))))
+                    (is (= :rsm/remote-node-unreachable (failure (rsm/connect! one :node 2 :segment-id 0x60000a)))))))
+              (rsm/close! im))))))))
+
+(deftest files-that-are-not-right
+  (with-nodes [nil 2000]
+    (let [file (io/file (System/getProperty "rsmapi.key"))
+          refused (fn [] ((juxt :rsm/error :rsm/file) (error/catching (rsm/get-controller "net0"))))]
+      (testing "a key that others may read"
+        (Files/setPosixFilePermissions (.toPath file) (PosixFilePermissions/fromString "rw-r--r--"))
+        (is (= [:rsm/bad-conf (str file)] (refused)))
+        (Files/setPosixFilePermissions (.toPath file) (PosixFilePermissions/fromString "rw-------")))
+      (testing "another node than the key's"
+        (is (= :rsm/ctlr-not-present (failure (rsm/get-controller "net0" :node 2))))
+        (is (nil? (rsm/release-controller! (rsm/get-controller "net0" :node 1)))))
+      (testing "a time limit"
+        (doseq [value ["0" "99" "60001" "soon" "-1"]]
+          (System/setProperty "rsmapi.net.timeout" value)
+          (is (= [:rsm/bad-conf value] ((juxt :rsm/error :rsm/value) (error/catching (rsm/get-controller "net0"))))))
+        (System/setProperty "rsmapi.net.timeout" "2000"))
+      (testing "units that there are not"
+        (is (= :rsm/ctlr-not-present (failure (rsm/get-controller "net8")))))
+      (testing "a nodes file without this host's key"
+        (spit (System/getProperty "rsmapi.nodes") "")
+        (is (= :rsm/bad-conf (failure (rsm/get-controller "net0")))))
+      (testing "no nodes file"
+        (.delete (io/file (System/getProperty "rsmapi.nodes")))
+        (is (= :rsm/bad-conf (failure (rsm/get-controller "net0"))))))))
+
+(deftest keys-and-nodes-as-data
+  (with-nodes ["uids=same" 2000]
+    (let [{:keys [key file not-after]} (hosts/read-key)
+          [one two :as all] (hosts/nodes)]
+      (is (= (System/getProperty "rsmapi.key") file))
+      (is (inst? not-after))
+      (is (= 2 (count all)))
+      (is (= {:node 1 :host "127.0.0.1" :key key :same-uids? true :ucx nil} (dissoc one :port)))
+      (is (= 2 (:node two)))
+      (is (= :rsm/bad-conf (failure (hosts/make-key! file)) (failure (hosts/nodes (str file "x")))))
+      (is (= :rsm/bad-args-errors (failure (hosts/make-key! "/nowhere" :days 0)) (failure (hosts/make-key! "/nowhere" :years 1)))))))
