@@ -151,12 +151,11 @@ final class Forwarding extends Session {
         }
 
         @Override
-        public void take(Frame frame, byte[] received) {
+        public boolean take(Frame frame, byte[] received) {
             int code = frame.code();
             int length = frame.length();
             if (frame.type() != type || length > owed - Frame.HEADER) {
-                lose(); // not what was asked for
-                return;
+                return false;
             }
             byte[] body = new byte[length];
             System.arraycopy(received, frame.body(), body, 0, length);
@@ -164,6 +163,7 @@ final class Forwarding extends Session {
                 link.add(type, 0, code, connection, tag, length).put(body);
                 link.paid(owed);
             }));
+            return true;
         }
 
         @Override
@@ -245,11 +245,15 @@ final class Forwarding extends Session {
         }
 
         @Override
-        public void take(Frame frame, byte[] received) {
+        public boolean take(Frame frame, byte[] received) {
+            if (frame.type() != Frame.ANSWER) {
+                return false;
+            }
             if (frame.code() != 0) {
                 connection.end(false);
             }
             answer(connection.local, tag, frame.code(), frame.bytes(0, frame.length()));
+            return true;
         }
 
         @Override

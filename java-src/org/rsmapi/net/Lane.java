@@ -68,8 +68,8 @@ final class Lane {
         /** The tag of the first frame that belongs to it; the others follow. */
         void setFirstTag(int tag);
 
-        /** A frame has come, in an array with others. */
-        void take(Frame frame, byte[] received);
+        /** A frame has come, in an array with others; false if it cannot be an answer to what was asked. */
+        boolean take(Frame frame, byte[] received);
 
         /** The link has ended. */
         void lose();
@@ -257,7 +257,7 @@ final class Lane {
     /** Waits until no more data is on its way than may be. */
     private void awaitCredit(int bytes) {
         flushOut();
-        Reply credit = new Reply();
+        Reply credit = new Reply(Frame.CREDIT);
         wait(credit, () -> sent + bytes - arrived <= Frame.WINDOW, System.nanoTime() + Long.MAX_VALUE / 2, false);
     }
 
@@ -336,7 +336,7 @@ final class Lane {
      * @return false if it does not hold: the time is up, the thread was interrupted, or the link has ended
      */
     boolean await(Condition until, long deadline) {
-        wait(new Reply(), until, deadline, true);
+        wait(new Reply(Frame.EVENT), until, deadline, true);
         return until.holds();
     }
 
@@ -377,7 +377,7 @@ final class Lane {
 
     /** Asks a question to which any answer will do, and waits for that. */
     void settle(int type, int connection) {
-        Reply reply = new Reply();
+        Reply reply = new Reply(type == Frame.PING ? Frame.PONG : Frame.DONE);
         ask(reply, type, 0, connection, 0, null);
         awaitAlways(reply);
     }
@@ -483,8 +483,9 @@ final class Lane {
             case Frame.WELCOME:
             case Frame.PONG:
                 Expected reply = expected.remove(frame.tag());
-                if (reply != null) {
-                    reply.take(frame, channel.received().array());
+                if (reply != null && !reply.take(frame, channel.received().array())) {
+                    reply.lose();
+                    throw new IOException("an answer that does not belong to its question");
                 }
                 return;
             case Frame.CREDIT:

@@ -2,6 +2,7 @@ package org.rsmapi.net;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import org.rsmapi.Capabilities;
 import org.rsmapi.Permission;
@@ -20,6 +21,8 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
     /** Moves of more than that go over the lane for much data, if there is one. */
     private static final long SMALL = 1 << 14;
     private static final int FIELDS = 24;
+    private static final long LARGEST = 1L << 47;
+    private static final long SMALLEST_PAGE = 4096;
     private static final long GIVE_UP_TIMES = 30;
 
     private final Peer peer;
@@ -93,7 +96,7 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
     }
 
     private void open(long deadline) {
-        Reply reply = new Reply();
+        Reply reply = new Reply(Frame.ANSWER);
         long millis = Math.max(1, Math.min((deadline - System.nanoTime()) / 1_000_000, Integer.MAX_VALUE));
         Connect.User user = new Connect.User(Credentials.uid(), Credentials.gid(), Credentials.groups());
         Connect asked = new Connect((int) segmentId, permission.bits(), (int) millis, user);
@@ -132,10 +135,18 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
         uid = fields.getLong();
         pid = fields.getInt();
         order = (fields.getInt() & Frame.BIG_ENDIAN) != 0 ? ByteOrder.BIG_ENDIAN : ByteOrder.LITTLE_ENDIAN;
-        layout = body.length == FIELDS ? null : new String(body, FIELDS, body.length - FIELDS, StandardCharsets.UTF_8);
-        if (size <= 0) {
+        layout = body.length == FIELDS ? null : decoded(ByteBuffer.wrap(body, FIELDS, body.length - FIELDS));
+        if (size <= 0 || size > LARGEST || size % SMALLEST_PAGE != 0) {
             hangUp();
             throw failure(RsmError.CONN_ABORTED, "import-connect").with("size", size).hint("the other gateway breaks the protocol");
+        }
+    }
+
+    private static String decoded(ByteBuffer text) {
+        try {
+            return StandardCharsets.UTF_8.newDecoder().decode(text).toString();
+        } catch (CharacterCodingException e) {
+            return null;
         }
     }
 
@@ -248,7 +259,7 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
             synchronized (onControl) {
                 lane = onBulk.isDirty() ? bulk : control;
             }
-            Reply reply = new Reply();
+            Reply reply = new Reply(Frame.DONE);
             lane.ask(reply, Frame.POST, accumulate ? Frame.ACCUMULATE : 0, number, 0, null);
             lane.awaitAlways(reply);
             check("signal-post", reply);
@@ -259,7 +270,7 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
 
     @Override
     public void event(int count) {
-        signals.add(Integer.toUnsignedLong(count));
+        signals.add(count);
     }
 
     /** All events have been taken that were told: more may come. */
@@ -320,7 +331,7 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
     public void get(long offset, long address, long length) {
         checkAlive("get");
         try {
-            Reply reply = new Reply(Lane.parts(length), address);
+            Reply reply = Reply.ofData(address, length);
             Lane lane = lane(length);
             lane.get(reply, number, offset, length);
             await("get", lane, reply);
@@ -342,7 +353,7 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
     private long atomic(String op, long offset, int flags, long operand, long expected) {
         checkAlive(op);
         try {
-            Reply reply = new Reply();
+            Reply reply = new Reply(Frame.RESULT);
             Lane lane = lane(Long.BYTES);
             lane.ask(reply, Frame.ATOMIC, flags, number, 3 * Long.BYTES, out -> out.putLong(offset).putLong(operand).putLong(expected));
             await(op, lane, reply);
@@ -409,7 +420,7 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
         synchronized (onControl) {
             until = progress.written;
         }
-        Reply reply = new Reply();
+        Reply reply = new Reply(Frame.DONE);
         lane.ask(reply, Frame.BARRIER, 0, number, 0, null);
         await(op, lane, reply);
         synchronized (onControl) {

@@ -16,9 +16,11 @@ final class NetSignals extends Events {
         this.counter = EventFd.ofEvents(0);
     }
 
-    synchronized void add(long count) {
-        left.addAndGet(count);
-        counter.addOwn(count);
+    /** Events have come. A gateway sends more only when there are none left. */
+    synchronized void add(int count) {
+        if (count > 0 && left.compareAndSet(0, Math.min(count, Served.MOST_EVENTS_AT_ONCE))) {
+            counter.addOwn(Math.min(count, Served.MOST_EVENTS_AT_ONCE));
+        }
     }
 
     @Override

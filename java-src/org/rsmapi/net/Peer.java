@@ -157,7 +157,7 @@ final class Peer implements Lane.Receiver {
         Lane lane = new Lane(fabric.reach(node), this, fabric.watcher(), fabric.timeout());
         boolean done = false;
         try {
-            Reply welcome = new Reply();
+            Reply welcome = new Reply(Frame.WELCOME);
             lane.ask(welcome, Frame.HELLO, isBulk ? Frame.BULK : 0, 0, Hello.BYTES,
                 new Hello(id, fabric.timeoutMillis(), node)::write);
             if (!lane.await(welcome, System.nanoTime() + fabric.timeout())) {

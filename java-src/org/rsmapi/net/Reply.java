@@ -10,30 +10,37 @@ final class Reply implements Lane.Expected {
     static final int LOST = -1;
 
     private final Thread asker = Thread.currentThread();
+    private final int type;
+    /** Of data: where it goes, and how much of it there is. */
+    private final long to;
+    private final long length;
     private int missing;
     private int firstTag;
-    private long to;
     private int code;
     private long number;
     private byte[] body;
     private boolean given;
     private volatile boolean here;
 
-    /**
-     * A reply of one frame.
-     */
-    Reply() {
-        this(1, 0);
+    /** A reply of one frame, of a type. */
+    Reply(int type) {
+        this(type, 1, 0, 0);
+    }
+
+    private Reply(int type, int parts, long to, long length) {
+        this.type = type;
+        this.missing = parts;
+        this.to = to;
+        this.length = length;
     }
 
     /**
-     * The data that is asked for with several frames.
+     * Data, which comes in as many frames as it has parts.
      *
      * @param to  where it goes; the asker does not free that before it is here, or {@link #giveUp} has returned
      */
-    Reply(int parts, long to) {
-        this.missing = parts;
-        this.to = to;
+    static Reply ofData(long to, long length) {
+        return new Reply(Frame.DATA, Lane.parts(length), to, length);
     }
 
     @Override
@@ -59,21 +66,41 @@ final class Reply implements Lane.Expected {
     }
 
     @Override
-    public synchronized void take(Frame frame, byte[] received) {
+    public synchronized boolean take(Frame frame, byte[] received) {
+        if (frame.type() != type || !fits(frame)) {
+            return false;
+        }
         if (code == 0) {
             code = frame.code();
         }
-        if (frame.type() == Frame.DATA && !given && code == 0) {
-            ENGINE.copyFromArray(received, frame.body(), to + (long) (frame.tag() - firstTag) * Frame.MOST_DATA, frame.length());
-        } else if (frame.type() == Frame.RESULT && frame.length() >= Long.BYTES) {
+        if (type == Frame.DATA && !given && code == 0) {
+            ENGINE.copyFromArray(received, frame.body(), to + at(frame), frame.length());
+        } else if (type == Frame.RESULT) {
             number = frame.u64(0);
-        } else if (frame.type() == Frame.ANSWER || frame.type() == Frame.WELCOME) {
+        } else if (type == Frame.ANSWER || type == Frame.WELCOME) {
             body = frame.bytes(0, frame.length());
         }
         missing--;
         if (missing == 0) {
             end();
         }
+        return true;
+    }
+
+    /** Whether a frame is as long as it has to be. */
+    private boolean fits(Frame frame) {
+        switch (type) {
+            case Frame.DATA:
+                return frame.code() != 0 || frame.length() == Math.min(Frame.MOST_DATA, length - at(frame));
+            case Frame.RESULT:
+                return frame.length() == Long.BYTES;
+            default:
+                return true;
+        }
+    }
+
+    private long at(Frame frame) {
+        return (long) (frame.tag() - firstTag) * Frame.MOST_DATA;
     }
 
     @Override

@@ -26,7 +26,7 @@ import org.rsmapi.sys.OsError;
 final class Served {
     /** Size, uid, pid, flags. */
     static final int DESCRIPTION_BYTES = 2 * Long.BYTES + 2 * Integer.BYTES;
-    private static final int MOST_EVENTS_AT_ONCE = 1 << 12;
+    static final int MOST_EVENTS_AT_ONCE = 1 << 12;
 
     private final Serving session;
     private final int number;
