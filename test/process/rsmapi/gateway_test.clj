@@ -131,7 +131,13 @@
     (runner/skip! "a gateway of another user" why)
     (with-nodes [nil 2000]
       (child/with-child [stranger {:uid 2001 :gid 3001}]
-        (child/value stranger '(do (def listener (org.rsmapi.sys.Sockets/listen "rsmapi-gateway/net0" 5)) nil))
+        (child/value stranger '(do (def listener
+                                     (let [^java.lang.reflect.Method name (.getDeclaredMethod (Class/forName "org.rsmapi.net.LocalDoor") "name"
+                                                                                              (into-array Class [java.nio.file.Path]))]
+                                       (.setAccessible name true)
+                                       (org.rsmapi.sys.Sockets/listen
+                                        (.invoke name nil (object-array [(org.rsmapi.net.KeyFile/defaultFile "test" 0)])) 5)))
+                                   nil))
         (is (= :rsm/remote-node-unreachable (failure (hosts/gateway-status))))
         (System/setProperty "rsmapi.gateway" "other")
         (try (is (re-find #"2001" (str (:rsm/reason (error/catching (rsm/get-controller "net0"))))))

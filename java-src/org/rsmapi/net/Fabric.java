@@ -205,6 +205,10 @@ final class Fabric {
         return timeoutMillis;
     }
 
+    Path keyFile() {
+        return KeyFile.defaultFile("gateway", unit);
+    }
+
     boolean isLocal() {
         return local;
     }

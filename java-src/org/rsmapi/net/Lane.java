@@ -415,6 +415,10 @@ final class Lane {
         if (interrupted) {
             Thread.currentThread().interrupt();
         }
+        Reply next = queue.peek();
+        if (next != null && !reading.isLocked()) {
+            next.wake(); // else this thread may have been woken in its place
+        }
     }
 
     /** Somebody else reads from now on. */

@@ -9,12 +9,17 @@ import java.nio.ByteBuffer;
 import java.nio.channels.SelectionKey;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.security.GeneralSecurityException;
 import java.security.MessageDigest;
 import java.security.SecureRandom;
 import java.util.ArrayList;
+import java.util.HexFormat;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.concurrent.locks.LockSupport;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.sys.Credentials;
@@ -46,6 +51,7 @@ final class LocalDoor implements Service.Handler {
     private static final int VERSION = 1;
     private static final int SECRET = 16;
     private static final int TICKET = 3 * SECRET;
+    private static final int NAME_BYTES = 16;
     private static final int BACKLOG = 64;
     /** Tickets that have not been used, in all and of one user; and connections that have not said what they want. */
     private static final int MOST_TICKETS = 1_024;
@@ -77,8 +83,18 @@ final class LocalDoor implements Service.Handler {
         port.register(service.selector(), SelectionKey.OP_ACCEPT, this);
     }
 
-    private static String name(String controller) {
-        return "rsmapi-gateway/" + controller;
+    /**
+     * The name of the socket, without the NUL in front: by the file of the host's key, so that several hosts that are played on one machine
+     * do not meet. Who cannot read the file knows where it is.
+     */
+    static String name(Path key) {
+        try {
+            byte[] hash = MessageDigest.getInstance("SHA-256")
+                .digest(key.toAbsolutePath().normalize().toString().getBytes(StandardCharsets.UTF_8));
+            return "rsmapi-gateway/" + HexFormat.of().formatHex(hash, 0, NAME_BYTES);
+        } catch (GeneralSecurityException e) {
+            throw new IllegalStateException(e); // every JVM has SHA-256
+        }
     }
 
     /**
@@ -89,7 +105,7 @@ final class LocalDoor implements Service.Handler {
     static LocalDoor open(Gateway gateway, Service service) throws IOException {
         Fd listener;
         try {
-            listener = Sockets.listen(name(gateway.fabric().name()), BACKLOG);
+            listener = Sockets.listen(name(gateway.fabric().keyFile()), BACKLOG);
         } catch (OsError e) {
             return null;
         }
@@ -125,7 +141,7 @@ final class LocalDoor implements Service.Handler {
                     giveTicket();
                 }
             } catch (OsError | IOException e) {
-                java.util.concurrent.locks.LockSupport.parkNanos(PAUSE_NANOS);
+                LockSupport.parkNanos(PAUSE_NANOS);
             }
         }
         listener.close();
@@ -168,14 +184,14 @@ final class LocalDoor implements Service.Handler {
                 oldest.next();
                 oldest.remove();
             }
-            tickets.put(java.util.HexFormat.of().formatHex(secret), ticket);
+            tickets.put(HexFormat.of().formatHex(secret), ticket);
             return true;
         }
     }
 
     private Ticket use(byte[] secret) {
         synchronized (tickets) {
-            return tickets.remove(java.util.HexFormat.of().formatHex(secret));
+            return tickets.remove(HexFormat.of().formatHex(secret));
         }
     }
 
@@ -307,15 +323,15 @@ final class LocalDoor implements Service.Handler {
     /**
      * Asks the gateway of this host to let this process in.
      *
-     * @param controller  the controller's name
-     * @param owner       a user that may be the gateway, besides root and this user; -1 for none
+     * @param key    where the host's key is
+     * @param owner  a user that may be the gateway, besides root and this user; -1 for none
      * @return null if there is no gateway
      * @throws RsmException REMOTE_NODE_UNREACHABLE (what is there is not a gateway of those who may be one, or does not answer)
      */
-    static Invitation ask(String controller, int owner, long deadline) {
+    static Invitation ask(Path key, int owner, long deadline) {
         Fd socket;
         try {
-            socket = Sockets.connect(name(controller));
+            socket = Sockets.connect(name(key));
         } catch (OsError e) {
             return null;
         }

@@ -68,7 +68,8 @@ record Place(NodesFile nodes, int node, boolean local) {
 
     /** What the gateway of this host says to this process; null if there is none. */
     static LocalDoor.Invitation invitation(int unit, long deadline) {
-        return LocalDoor.ask(NetProvider.TYPE + unit, owner(KeyFile.defaultFile("link", unit)), deadline);
+        Path key = KeyFile.defaultFile("link", unit);
+        return LocalDoor.ask(key, owner(key), deadline);
     }
 
     /** A channel to the gateway of this host. */

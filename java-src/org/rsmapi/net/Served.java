@@ -123,8 +123,12 @@ final class Served {
     private void connect(boolean asOthers, long deadline) {
         Fabric fabric = session.gateway().fabric();
         Interconnect local = session.gateway().local(session.peer().node(), asOthers);
-        Listener listener = new Listener();
-        Connection made = local.connect(fabric.node(), asked.segmentId(), permission, deadline, listener);
+        Connection made;
+        try {
+            made = local.connect(fabric.node(), asked.segmentId(), permission, deadline, new Listener());
+        } finally {
+            local.close(); // the connection goes on
+        }
         boolean done = false;
         try {
             MappedRange range = permission == Permission.NONE ? null

@@ -74,6 +74,7 @@ final class Service {
                 stopping = stopping || !selector.isOpen();
             }
         }
+        runTasks();
         for (SelectionKey key : selector.keys()) {
             Link.close(key.channel());
         }
