@@ -66,16 +66,20 @@
 
 (defn get-controller
   "Returns the controller of this name: \"loopback\" (also for nil) for the local node, \"shm0\" to
-  \"shm31\" for 64 nodes on one machine. The same name and node return the same controller, with
-  one more reference. Call release-controller! once for each.
+  \"shm31\" for 64 nodes on one machine, \"net0\" to \"net7\" for other hosts (see rsmapi.hosts). The
+  same name and node return the same controller, with one more reference. Call
+  release-controller! once for each.
 
   Options:
     :node  the node of this process, 0 to 63; shm controllers only. The default is the system
-           property rsmapi.node, the environment variable RSMAPI_NODE, or 0
+           property rsmapi.node, the environment variable RSMAPI_NODE, or 0. On net controllers
+           the host's key decides
 
   Errors, in order: :rsm/bad-conf (no such node), :rsm/ctlr-not-present (also: an effect of a
   system call that the library needs is missing), :rsm/insufficient-resources,
-  :rsm/insufficient-mem.
+  :rsm/insufficient-mem. Net controllers: also :rsm/bad-conf (the key or the nodes file, with
+  :rsm/file and :rsm/line), :rsm/remote-node-unreachable (this process cannot read the key, and
+  no process of this host plays the gateway).
   rsm_get_controller(3RSM)."
   (^Controller [name] (get-controller name nil))
   (^Controller [name opts]

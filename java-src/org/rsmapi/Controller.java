@@ -26,7 +26,7 @@ import org.rsmapi.sys.Vm;
  * {@link #release} drops one. The last one ends the controller; its segments stay usable.
  *
  * <p>{@code loopback} reaches the local node. {@code shm0} to {@code shm31} are the same mechanism with 64 nodes on one machine:
- * each process, or each controller by {@link #get(String, int)}, has one of them.
+ * each process, or each controller by {@link #get(String, int)}, has one of them. The nodes of {@code net0} to {@code net7} are hosts.
  */
 public final class Controller implements AutoCloseable {
     private static final String LOOPBACK = "loopback";
@@ -46,10 +46,11 @@ public final class Controller implements AutoCloseable {
     /**
      * Returns the controller of this name, with one more reference.
      *
-     * @param name  {@code loopback}, {@code shm0} and so on, upper or lower case; null means {@code loopback}. A name without a
-     *              number means unit 0
-     * @throws RsmException CTLR_NOT_PRESENT, BAD_CONF (the configured node is not one), INSUFFICIENT_RESOURCES (a class cannot be
-     *     loaded, without free descriptors)
+     * @param name  {@code loopback}, {@code shm0}, {@code net0} and so on, upper or lower case; null means {@code loopback}. A name without
+     *              a number means unit 0
+     * @throws RsmException CTLR_NOT_PRESENT, BAD_CONF (the configured node is not one; the key or the nodes file of hosts),
+     *     REMOTE_NODE_UNREACHABLE (this process cannot read the host's key, and none of this host plays the gateway),
+     *     INSUFFICIENT_RESOURCES (a class cannot be loaded, without free descriptors)
      */
     public static Controller get(String name) {
         return open(name, CONFIGURED_NODE);
@@ -108,7 +109,7 @@ public final class Controller implements AutoCloseable {
         }
         throw RsmException.of(RsmError.CTLR_NOT_PRESENT, "get-controller")
             .with("controller", name.length() < NAME_LIMIT ? name : name.substring(0, NAME_LIMIT) + "...")
-            .hint("there are loopback, shm0 to shm31, and sim0 to sim31 while a simulated world is open");
+            .hint("there are loopback, shm0 to shm31, net0 to net7, and sim0 to sim31 while a simulated world is open");
     }
 
     /** The unit; a number too large for an int is one that no controller has, except where any number means the same. */

@@ -441,7 +441,7 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
 
     private void check(String op, Reply reply) {
         if (reply.code() == Frame.LOST) {
-            abort(Peer.PATH_LOST);
+            abort(Peer.UNREACHABLE);
             throw failure(RsmError.CONN_ABORTED, op).with("reason", "the gateway of this host has lost the node");
         }
         if (reply.code() != 0) {
@@ -464,7 +464,7 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
     }
 
     private RsmException lost(String op, Lane.Ended e) {
-        abort(Peer.PATH_LOST);
+        abort(Peer.UNREACHABLE);
         return failure(RsmError.CONN_ABORTED, op).with("reason", e.getMessage());
     }
 

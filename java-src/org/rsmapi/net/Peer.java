@@ -16,8 +16,8 @@ import org.rsmapi.Topology.ConnectionState;
 final class Peer implements Lane.Receiver {
     private static final long RETRY_NANOS = 1_000_000_000;
     private static final SecureRandom RANDOM = new SecureRandom();
-    private static final String[] REASONS = {"exporter-gone", "unpublished", "destroyed", "exporter-gone", "protocol-error", "path-lost"};
-    static final String PATH_LOST = "path-lost";
+    private static final String[] REASONS = {"exporter-gone", "unpublished", "destroyed", "exporter-gone", "protocol-error", "unreachable"};
+    static final String UNREACHABLE = "unreachable";
 
     private final Fabric fabric;
     private final int node;
@@ -65,7 +65,7 @@ final class Peer implements Lane.Receiver {
     void add(int number, Importer importer, Lane over) {
         connections.put(number, importer);
         if (over.ended() != null) {
-            importer.abort(PATH_LOST);
+            importer.abort(UNREACHABLE);
         }
     }
 
@@ -371,7 +371,7 @@ final class Peer implements Lane.Receiver {
             other.end(reason);
         }
         for (Importer connection : connections.values()) {
-            connection.abort(PATH_LOST);
+            connection.abort(UNREACHABLE);
         }
     }
 }

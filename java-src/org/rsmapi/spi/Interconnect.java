@@ -79,7 +79,7 @@ public interface Interconnect {
         /**
          * The connection has been aborted.
          *
-         * @param reason  {@code unpublished}, {@code destroyed}, {@code exporter-gone} or {@code protocol-error}
+         * @param reason  {@code unpublished}, {@code destroyed}, {@code exporter-gone}, {@code protocol-error} or {@code unreachable}
          */
         void aborted(String reason);
     }
