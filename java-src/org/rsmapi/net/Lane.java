@@ -367,9 +367,11 @@ final class Lane {
         wait(reply, reply::isHere, deadline, true);
         if (!reply.isHere()) {
             reply.giveUp();
-            return false;
+            if (ended == null) {
+                return false;
+            }
         }
-        if (reply.code() == Reply.LOST) {
+        if (!reply.isHere() || reply.code() == Reply.LOST) {
             throw new Ended(ended == null ? "the link has ended" : ended);
         }
         return true;
