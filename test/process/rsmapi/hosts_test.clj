@@ -1,0 +1,783 @@
+(ns rsmapi.hosts-test
+  "Segments between hosts: network namespaces, each with gateways of its own, and processes that
+  end, stand still, or are cut off."
+  (:require [clojure.java.io :as io]
+            [clojure.test :refer [deftest is testing use-fixtures]]
+            [rsmapi.core :as rsm]
+            [rsmapi.test.child :as child :refer [eventually]]
+            [rsmapi.test.host-process :as hp]
+            [rsmapi.test.hosts :as hosts]
+            [rsmapi.test.javac :as javac]
+            [rsmapi.test.netns :as netns]
+            [rsmapi.test.peer :as peer]
+            [rsmapi.test.runner :as runner])
+  (:import (java.nio.file CopyOption Files LinkOption Path StandardCopyOption)
+           (java.nio.file.attribute PosixFilePermissions)
+           (org.rsmapi.net KeyFile NodesFile)))
+
+(set! *warn-on-reflection* true)
+
+;; -------------------------------------------------------------------- worlds
+
+;; A network of hosts with the files of their nodes, and the processes on them.
+(defonce ^:private worlds (atom []))
+
+(defn- permit! [file mode]
+  (Files/setPosixFilePermissions (.toPath (io/file file)) (PosixFilePermissions/fromString mode)))
+
+(defn- world!
+  "Makes hosts, which are the nodes 1 and so on. User ids count everywhere, but not those of node 3.
+
+  Options:
+    :hosts    how many
+    :timeout  in ms, after which another host that is silent counts as gone"
+  [{:keys [timeout] n :hosts}]
+  (let [net    (netns/make! n)
+        folder (javac/temp-dir)
+        keys   (into {} (for [node (:hosts net)] [node (hosts/key-of folder (str "key" node))]))
+        nodes  (hosts/nodes-file! folder "nodes"
+                                  (for [node (:hosts net)]
+                                    {:node node :host (netns/address net node) :key (keys node)
+                                     :more (when-not (= 3 node) "uids=same")}))
+        world  {:net net :folder folder :keys keys :nodes nodes :timeout timeout :processes (atom [])}]
+    (permit! folder "rwxr-xr-x")
+    (permit! (str nodes) "rw-r--r--")
+    (swap! worlds conj world)
+    world))
+
+(defn- key-for
+  "The file with a node's key, for a user."
+  [{:keys [folder keys]} node uid]
+  (let [^KeyFile key (keys node)
+        ^Path copy (.toPath (io/file folder (str "key" node "-of-" uid)))]
+    (Files/copy (.file key) copy ^"[Ljava.nio.file.CopyOption;" (into-array CopyOption [StandardCopyOption/COPY_ATTRIBUTES]))
+    (Files/setAttribute copy "unix:uid" (int uid) (make-array LinkOption 0))
+    copy))
+
+(defn- process!
+  "Starts a process on a host. The first that opens the controller there is the host's gateway.
+
+  Options: those of child/start!, and
+    :local?  true: it reaches other hosts over the gateway of another process
+    :key     the file with the node's key; default: that of the superuser"
+  ([world host label] (process! world host label nil))
+  ([{:keys [net nodes keys timeout processes]} host label {:keys [local? key] :as how}]
+   (let [c (child/start! (merge (dissoc how :local? :key)
+                                {:prefix   (netns/prefix net host)
+                                 :label    label
+                                 ;; quick to start
+                                 :jvm-opts ["-XX:TieredStopAtLevel=1" "-XX:+UseSerialGC"
+                                            (str "-Drsmapi.nodes=" nodes)
+                                            (str "-Drsmapi.key=" (or key (.file ^KeyFile (keys host))))
+                                            (str "-Drsmapi.net.timeout=" timeout)
+                                            (str "-Drsmapi.gateway=" (if local? "other" "auto"))]}))]
+     (swap! processes conj c)
+     (child/value c '(require '[rsmapi.test.host-process :as hp]))
+     c)))
+
+(defn- open!
+  "Has processes open the controller, one after the other: the first is the gateway if there is none."
+  [& processes]
+  (doseq [c processes]
+    (child/value c `(hp/open!)))
+  (is (eventually (netns/listens? (child/pid (first processes)) NodesFile/PORT))))
+
+(defn- at-once
+  "The values of functions, called at the same time."
+  [& fs]
+  (mapv deref (mapv #(future (%)) fs)))
+
+(defn- end-world!
+  "Ends the processes of a world, and removes it. What is left although it should not be is
+  reported."
+  [{:keys [net folder processes]}]
+  (try
+    (doseq [c @processes]
+      (child/signal! c "CONT")
+      (try (child/stop! c)
+           (catch Exception e (is (nil? (ex-message e))))))
+    (is (eventually (every? empty? (map #(netns/pids net %) (:hosts net)))) "no process is left")
+    (finally
+      (netns/remove! net)
+      (javac/delete-tree! folder)))
+  (is (empty? (netns/left net))))
+
+(defn- calm-world
+  "In which nobody is in a hurry."
+  []
+  (let [world (world! {:hosts 4 :timeout 20000})
+        [a b c] (apply at-once (for [host [1 2 3]] #(process! world host (str "host " host))))]
+    (run! open! [a b c])
+    (assoc world :a a :b b :c c)))
+
+(defn- strict-world
+  "In which it is noticed soon that somebody is gone. The importer is the gateway of its host, over which
+  the local process reaches others; the exporter is not that of its host."
+  []
+  (let [world (world! {:hosts 2 :timeout 1000})
+        [importer local gateway exporter]
+        (at-once #(process! world 1 "importer") #(process! world 1 "local" {:local? true})
+                 #(process! world 2 "gateway") #(process! world 2 "exporter"))]
+    (open! importer local)
+    (open! gateway exporter)
+    (assoc world :importer importer :local local :gateway gateway :exporter exporter)))
+
+;; Delays of worlds, which are made when a test needs them.
+(def ^:private ^:dynamic *calm* nil)
+(def ^:private ^:dynamic *strict* nil)
+
+(use-fixtures :once
+  (fn [f]
+    (binding [*calm* (atom (delay (calm-world))), *strict* (atom (delay (strict-world)))]
+      (try
+        (peer/with-programs f)
+        (finally
+          (let [[all _] (reset-vals! worlds [])]
+            (run! end-world! all)))))))
+
+(defmacro ^:private on-hosts
+  "Evaluates body if there can be hosts here."
+  [test-name & body]
+  `(if-let [obstacle# (netns/obstacle)]
+     (runner/skip! ~test-name obstacle#)
+     (do ~@body)))
+
+;; ------------------------------------------------------------------- helpers
+
+(def ^:private mib 1048576)
+
+(def ^:private everybody
+  (vec (for [node [1 2 3]] {:node node :perm 0666})))
+
+(defn- of
+  "The :node and the :segment-id of what a process exports."
+  [exporter k opts]
+  (let [id (child/value exporter `(hp/export! ~k ~(merge {:size mib :segment-id (peer/fresh-id) :acl everybody} opts)))]
+    {:node (child/value exporter `(rsm/node-id @hp/controller)) :segment-id id}))
+
+(defn- import! [importer k segment & {:as opts}]
+  (child/value importer `(hp/import! ~k ~(merge segment opts))))
+
+(defn- answers [importer & connects]
+  (child/value importer `(hp/answers ~@connects)))
+
+(defn- close! [c & ks] (child/value c `(hp/close! ~@ks)))
+
+(defn- begun?
+  "Whether a job has done some of what it does."
+  [c k]
+  (let [turns (child/value c `(hp/turns ~k))]
+    (eventually (< (+ 5 (long turns)) (long (child/value c `(hp/turns ~k)))))))
+
+(defn- outcome [c k] (child/value c `(hp/outcome ~k)))
+
+(defn- millis-since [begin {:keys [at]}]
+  (if at (quot (- (long at) (long begin)) 1000000) :never))
+
+(defn- soon?
+  "Whether something was noticed in a time that is no accident, on a machine that does much else."
+  [millis]
+  (and (int? millis) (< (long millis) 15000)))
+
+(defn- noticed! [what millis]
+  (println (format "  %-52s %s ms" what millis))
+  (is (soon? millis) what))
+
+;; ---------------------------------------------------------------------- data
+
+(defn- exchange
+  "One exports, the other imports; all ways to read and to write."
+  [importer exporter]
+  (let [segment (of exporter :ex {})]
+    (import! importer :im segment)
+    (is (= {:memory :mirrored :encrypted? true :access-control :enforced}
+           (select-keys (child/value importer `(rsm/capabilities (hp/at :im))) [:memory :encrypted? :access-control])))
+    (is (= 1 (child/value exporter `(rsm/importers (hp/at :ex)))))
+    (testing "put and get"
+      (doseq [[offset n] [[0 1] [1 7] [4095 2] [8 4096] [12345 100000] [0 mib] [(dec mib) 1]]]
+        (child/value importer `(hp/put-pattern! :im ~offset ~n ~n))
+        (is (child/value exporter `(hp/has-pattern? :ex ~offset ~n ~n)) (pr-str [offset n]))
+        (child/value exporter `(rsm/put-bytes! (hp/at :ex) ~offset (hp/pattern ~n ~(inc (long n)))))
+        (is (child/value importer `(hp/has-pattern? :im ~offset ~n ~(inc (long n)))) (pr-str [offset n]))))
+    (testing "one word"
+      (child/value importer `(hp/set-long! :im 64 -5))
+      (is (= -5 (child/value exporter `(hp/get-long :ex 64))))
+      (is (= -5 (child/value importer `(rsm/get-and-add-long! (hp/at :im) 64 7))))
+      (is (= 2 (child/value exporter `(hp/get-long :ex 64))))
+      (is (true? (child/value importer `(rsm/compare-and-set-long! (hp/at :im) 64 2 9))))
+      (is (false? (child/value importer `(rsm/compare-and-set-long! (hp/at :im) 64 2 10))))
+      (is (= 9 (child/value exporter `(hp/get-long :ex 64)))))
+    (testing "barriers"
+      (child/value importer `(hp/map! :im))
+      (child/value importer `(hp/change-all! 77))
+      (is (child/value exporter `(hp/all-changed? :ex 77)))
+      (child/value exporter `(doseq [page# (range 0 ~mib 4096)]
+                               (hp/set-long! :ex page# 78)))
+      (is (child/value importer `(hp/all-changed? :m 78)))
+      (child/value importer `(rsm/set-barrier-mode! (hp/at :im) :explicit))
+      (child/value importer `(do (rsm/open-barrier! (hp/at :b))
+                                 (dotimes [i# 1000]
+                                   (rsm/put64! (hp/at :im) (* 8 i#) i#))
+                                 (rsm/close-barrier! (hp/at :b))))
+      (is (= (range 1000) (child/value exporter `(mapv #(hp/get-long :ex (* 8 %)) (range 1000))))))
+    (close! importer :b :m :im)
+    (is (eventually (= 0 (child/value exporter `(rsm/importers (hp/at :ex))))))
+    (close! exporter :ex)
+    (is (= [:rsm/seg-not-published] (answers importer segment)))))
+
+(deftest data-in-both-directions
+  (on-hosts "data in both directions"
+    (let [{:keys [a b]} @@*calm*]
+      (exchange a b)
+      (exchange b a)
+      (testing "at the same time"
+        (import! a :im (of b :ex {}))
+        (import! b :im (of a :ex {}))
+        (doseq [c [a b]]
+          (child/value c `(hp/repeatedly! :puts (hp/put-much! :im)))
+          (child/value c `(hp/repeatedly! :gets (hp/get-long :im 8))))
+        (doseq [c [a b], k [:puts :gets]]
+          (is (begun? c k)))
+        (doseq [c [a b], k [:puts :gets]]
+          (is (contains? (child/value c `(hp/halt! ~k)) :value)))
+        (run! #(close! % :im) [a b])
+        (run! #(close! % :ex) [a b])))))
+
+;; ------------------------------------------------------------------- signals
+
+(defn- notify
+  "Signals from the one to the other, as :from and :to, which have handles of one segment."
+  [from from-k to to-k]
+  (let [post! #(child/value from `(rsm/signal-post! (hp/at ~from-k)))
+        wait  (fn [millis] (:error (child/ask to `(rsm/signal-wait! (hp/at ~to-k) {:timeout-ms ~millis}))))]
+    (is (= :rsm/timeout (:rsm/error (wait 0))))
+    (testing "are counted"
+      (dotimes [_ 3] (post!))
+      (is (= [nil nil nil] (repeatedly 3 #(wait 20000))))
+      (is (= :rsm/timeout (:rsm/error (wait 100)))))
+    (testing "wake who waits"
+      (child/value to `(hp/once! :wait (rsm/signal-wait! (hp/at ~to-k))))
+      (post!)
+      (is (contains? (outcome to :wait) :value)))
+    (testing "are seen through poll descriptors"
+      (child/value to `(hp/keep! :fd (rsm/get-pollfd! (hp/at ~to-k))))
+      (child/value to `(hp/once! :poll (mapv :revents (rsm/signal-wait-pollfd! [(hp/at :fd)]))))
+      (post!)
+      (is (= [#{:rdnorm}] (:value (outcome to :poll))))
+      (is (= :rsm/timeout (:rsm/error (:error (child/ask to `(rsm/signal-wait-pollfd! [(hp/at :fd)] {:timeout-ms 50}))))))
+      (close! to :fd))
+    (testing "call functions"
+      (child/value to `(do (def ~'called (atom 0))
+                           (hp/keep! :listener (rsm/on-signal! (hp/at ~to-k) (fn [_#] (swap! ~'user/called inc))))))
+      (dotimes [_ 20] (post!))
+      (is (eventually (= 20 (child/value to '@user/called))))
+      (close! to :listener))
+    (testing "come after what was put before them"
+      (when (= :im from-k)
+        (dotimes [i 20]
+          (child/value from `(rsm/put-signal! (hp/at :im) 0 (byte-array [~i])))
+          (is (nil? (wait 20000)))
+          (is (= i (child/value to `(rsm/get-byte (hp/at :ex) 0)))))))))
+
+(deftest signals-in-both-directions
+  (on-hosts "signals in both directions"
+    (let [{:keys [a b]} @@*calm*]
+      (doseq [[importer exporter] [[a b] [b a]]]
+        (import! importer :im (of exporter :ex {}))
+        (testing "from the importer" (notify importer :im exporter :ex))
+        (testing "from the exporter" (notify exporter :ex importer :im))
+        (testing "that there are already"
+          (dotimes [_ 3] (child/value importer `(rsm/signal-post! (hp/at :im) {:no-accumulate true})))
+          (is (= [nil :rsm/timeout]
+                 (repeatedly 2 #(:rsm/error (:error (child/ask exporter `(rsm/signal-wait! (hp/at :ex) {:timeout-ms 500}))))))))
+        (testing "until the exporter is gone"
+          (child/value importer `(hp/once! :wait (rsm/signal-wait! (hp/at :im))))
+          (child/value importer `(do (def ~'end (promise))
+                                     (hp/import! :other ~(of exporter :other {}))
+                                     (rsm/on-signal! (hp/at :other) identity {:on-end #(deliver ~'user/end (:rsm/error (ex-data %)))})
+                                     nil))
+          (close! exporter :ex :other)
+          (is (= :rsm/conn-aborted (:rsm/error (outcome importer :wait))))
+          (is (= :rsm/conn-aborted (child/value importer '(deref user/end 20000 :none)))))
+        (close! importer :im :other)))))
+
+;; ---------------------------------------------------------------- revocation
+
+(deftest rebind-while-others-read-and-write
+  (on-hosts "rebind"
+    (let [{:keys [a b]} @@*calm*]
+      (import! a :im (of b :ex {:allow-rebind true}))
+      (child/value a `(hp/map! :im))
+      (child/value a `(hp/repeatedly! :puts (hp/set-long! :im 8 1)))
+      (is (begun? a :puts))
+      (child/value b `(do (hp/keep! :memory (rsm/allocate! ~mib))
+                          (rsm/put-long! (hp/at :memory) 16 5)
+                          (rsm/rebind! (hp/at :ex) {:memory (hp/at :memory)})))
+      (is (= 5 (child/value a `(hp/get-long :im 16))))
+      (is (begun? a :puts))
+      (is (contains? (child/value a `(hp/halt! :puts)) :value))
+      (child/value a `(hp/change-all! 6))
+      (is (= [6 6 5] (child/value b `[(hp/get-long :ex 0) (hp/get-long :ex 4096) (hp/get-long :ex 16)])))
+      (is (= 6 (child/value b `(rsm/get-long (hp/at :memory) 0))))
+      (close! a :b :m :im)
+      (close! b :ex :memory))))
+
+(def ^:private moves
+  "What an importer may be doing, by name, with :im and perhaps :m and :b."
+  {"small puts"   `(hp/repeatedly! :job (hp/set-long! :im 8 1))
+   "large puts"   `(hp/repeatedly! :job (hp/put-much! :im))
+   "small gets"   `(hp/repeatedly! :job (hp/get-long :im 8))
+   "large gets"   `(hp/repeatedly! :job (hp/get-much! :im))
+   "barriers"     `(do (hp/map! :im)
+                       (hp/repeatedly! :job (hp/change-all! (System/nanoTime))))})
+
+(deftest revocation-while-data-moves
+  (on-hosts "revocation"
+    (let [{:keys [a b]} @@*calm*]
+      (doseq [[what job] (assoc moves "signals" `(hp/repeatedly! :job (rsm/signal-post! (hp/at :im))))
+              [how reason form] [["unpublish" "unpublished" `(rsm/unpublish! (hp/at :ex))]
+                                 ["destroy" "destroyed" `(rsm/destroy! (hp/at :ex))]]]
+        (testing (str how " during " what)
+          (let [segment (of b :ex {})]
+            (import! a :im segment)
+            (child/value a job)
+            (is (begun? a :job))
+            (child/value b form)
+            (let [content (when (= how "unpublish")
+                            (child/value b `(vec (rsm/get-bytes! (hp/at :ex) 0 (byte-array 64)))))]
+              (is (= :rsm/conn-aborted (:rsm/error (outcome a :job))))
+              (is (eventually (child/value a `(rsm/aborted? (hp/at :im)))))
+              (is (= [:rsm/seg-not-published] (answers a segment)))
+              (when (= how "unpublish")
+                (is (= content (child/value b `(vec (rsm/get-bytes! (hp/at :ex) 0 (byte-array 64)))))
+                    "no put arrives after it")
+                (child/value b `(rsm/publish! (hp/at :ex) {:segment-id ~(:segment-id segment) :acl ~everybody}))
+                (is (= [nil] (answers a segment)))))
+            (close! a :b :m :im)
+            (close! b :ex)))))))
+
+;; -------------------------------------------------------------- access lists
+
+(deftest access-by-node
+  (on-hosts "access by node"
+    (let [{:keys [a b c]} @@*calm*
+          segment (of b :ex {:acl [{:node 1 :perm 0666}]})
+          both (fn [opts] [(first (answers a (merge segment opts))) (first (answers c (merge segment opts)))])]
+      (is (= [nil :rsm/seg-not-published-to-node] (both {})))
+      (child/value b `(rsm/republish! (hp/at :ex) {:acl [{:node 1 :perm 0444} {:node 3 :perm 0222}]}))
+      (testing "user ids of node 3 do not count: not even the superuser's"
+        (is (= [nil nil] [(first (answers a (assoc segment :perm :read))) (first (answers c (assoc segment :perm :write)))]))
+        (is (= :rsm/perm-denied (first (answers c (assoc segment :perm :read))) (first (answers c (assoc segment :perm :rdwr))))))
+      (child/value b `(rsm/republish! (hp/at :ex) {:acl [{:node 3 :perm 0666}]}))
+      (is (= [:rsm/seg-not-published-to-node nil] (both {})))
+      (close! b :ex)
+      (is (= [:rsm/seg-not-published :rsm/seg-not-published] (both {})))
+      (is (= [:rsm/remote-node-unreachable :rsm/remote-node-unreachable] (both {:node 9}))))))
+
+(def ^:private owner 12001)
+(def ^:private owners-group 12002)
+(def ^:private other 12003)
+
+(defn- letters
+  "What a user may do: a string such as \"r-\"."
+  [[read write]]
+  (str (if (nil? read) "r" (if (= :rsm/perm-denied read) "-" read))
+       (if (nil? write) "w" (if (= :rsm/perm-denied write) "-" write))))
+
+(defn- rights-of
+  "What threads of a process, as users, may do with a segment."
+  [importer segment users]
+  (into {} (for [[user [uid gid]] users]
+             [user (letters (child/value importer `(hp/as-user ~uid ~gid #(hp/answers ~(assoc segment :perm :read)
+                                                                                      ~(assoc segment :perm :write)))))])))
+
+(def ^:private users
+  {:owner [owner other] :group [other owners-group] :other [other other]})
+
+(deftest access-by-owner-group-and-others
+  (on-hosts "access by owner, group and others"
+    (if-let [obstacle (child/obstacle {:uid owner :gid owners-group :groups [owners-group]})]
+      (runner/skip! "access by owner, group and others" obstacle)
+      (let [{:keys [a b c] :as world} @@*calm*
+            ;; neither can read the key
+            [member exporter] (at-once #(process! world 1 "member" {:uid other :gid other :groups [owners-group]})
+                                       #(process! world 2 "exporter" {:uid owner :gid owners-group}))
+            republish! (fn [mode]
+                         (child/value exporter `(rsm/republish! (hp/at :ex) {:acl ~(vec (for [node [1 2 3]] {:node node :perm mode}))})))
+            segment (of exporter :ex {})]
+        (testing "a gateway of the superuser"
+          (doseq [[mode expected] {0640 {:owner "rw" :group "r-" :other "--"}
+                                   0402 {:owner "r-" :group "--" :other "-w"}
+                                   0026 {:owner "--" :group "-w" :other "rw"}
+                                   0064 {:owner "--" :group "rw" :other "r-"}
+                                   0000 {:owner "--" :group "--" :other "--"}}]
+            (republish! mode)
+            (testing (format "0%03o" mode)
+              (is (= expected (rights-of a segment users)) "ids that count")
+              (is (= (zipmap (keys users) (repeat (:other expected))) (rights-of c segment users)) "ids that do not")
+              (is (= (:group expected)
+                     (letters (answers member (assoc segment :perm :read) (assoc segment :perm :write))))
+                  "a process of the group"))))
+        (testing "data of a user of another host"
+          (republish! 0060)
+          (import! member :im segment)
+          (child/value member `(hp/put-pattern! :im 0 ~mib 1))
+          (is (child/value exporter `(hp/has-pattern? :ex 0 ~mib 1)))
+          (close! member :im))
+        (close! exporter :ex)
+        (exchange member b)
+        (exchange a exporter)
+        (child/stop! exporter)
+        (child/stop! member)))))
+
+(deftest access-through-a-user's-gateway
+  (on-hosts "access through a user's gateway"
+    (if-let [obstacle (child/obstacle {:uid owner :gid owners-group})]
+      (runner/skip! "access through a user's gateway" obstacle)
+      (let [{:keys [a c] :as world} @@*calm*
+            exporter (process! world 4 "a user's gateway" {:uid owner :gid owners-group :key (key-for world 4 owner)})
+            _ (open! exporter)
+            segment (of exporter :ex {})]
+        (doseq [[mode expected] {0640 {:owner "rw" :group "--" :other "--"}
+                                 0402 {:owner "r-" :group "-w" :other "-w"}
+                                 0064 {:owner "--" :group "r-" :other "r-"}}]
+          (child/value exporter `(rsm/republish! (hp/at :ex) {:acl ~(vec (for [node [1 2 3]] {:node node :perm mode}))}))
+          (testing (format "0%03o: who is not that user is another one" mode)
+            (is (= expected (rights-of a segment users)))
+            (is (= (zipmap (keys users) (repeat (:other expected))) (rights-of c segment users)))))
+        (close! exporter :ex)
+        (child/stop! exporter)))))
+
+;; ------------------------------------------------------------ other programs
+
+(deftest exporters-in-other-languages
+  (on-hosts "exporters in other languages"
+    (let [{:keys [net a c]} @@*calm*
+          size 65536]
+      (doseq [language [:python :c]]
+        (if-let [obstacle (peer/obstacle language)]
+          (runner/skip! (str "exporters in " (name language)) obstacle)
+          (testing language
+            (let [id (peer/fresh-id)
+                  segment {:node 2 :segment-id id}]
+              (peer/with-peer [p {:language language :prefix (netns/prefix net 2)}
+                               "export" 2 (peer/id-of id) size "umask" "net0"]
+                (is (= "published" (peer/line p)))
+                (import! a :im segment)
+                (is (= size (child/value a `(rsm/size (hp/at :im)))))
+                (child/value a `(rsm/put! (hp/at :im) 4096 (byte-array [1 2 3])))
+                (is (= "010203" (peer/ask p "read" 4096 3)))
+                (is (= "ok" (peer/ask p "write" 8 "0807060504030201")))
+                (is (= 0x0102030405060708 (child/value a `(hp/get-long :im 8))))
+                (child/value a `(hp/map! :im))
+                (child/value a `(hp/change-all! 0x41))
+                (is (= "41000000" (peer/ask p "read" (- size 4096) 4)))
+                (child/value a `(rsm/signal-post! (hp/at :im)))
+                (is (= "event" (peer/ask p "poll" 20)))
+                (child/value a `(hp/once! :wait (rsm/signal-wait! (hp/at :im))))
+                (is (= "ok" (peer/ask p "post")))
+                (is (contains? (outcome a :wait) :value))
+                (testing "a node whose user ids do not count"
+                  (is (= [nil] (answers c (assoc segment :perm :read)))))
+                (testing "revocation"
+                  (child/value a `(hp/repeatedly! :job (hp/set-long! :im 0 1)))
+                  (is (begun? a :job))
+                  (is (= "ok" (peer/ask p "unpublish")))
+                  (is (= :rsm/conn-aborted (:rsm/error (outcome a :job))))
+                  (close! a :b :m :im)
+                  (is (= [:rsm/seg-not-published] (answers a segment)))))
+              (peer/with-peer [p {:language language :prefix (netns/prefix net 2)}
+                               "export" 2 (peer/id-of id) size "umask" "net0"]
+                (is (= "published" (peer/line p)))
+                (import! a :im segment)
+                (testing "its death"
+                  (child/value a `(hp/once! :wait (rsm/signal-wait! (hp/at :im))))
+                  (peer/end! p)
+                  (is (= :rsm/conn-aborted (:rsm/error (outcome a :wait)))))
+                (close! a :im)))))))))
+
+;; ----------------------------------------------------------------- many, slow
+
+(deftest many-importers
+  (on-hosts "many importers"
+    (let [{:keys [a b]} @@*calm*
+          n 250
+          segment (of b :ex {})
+          threads #(child/value % `(hp/threads))
+          belongings #(child/belongings (child/pid %))]
+      ;; the link for much data is there as well
+      (import! a :im segment)
+      (child/value a `(hp/put-much! :im))
+      (close! a :im)
+      (is (eventually (= 0 (child/value b `(rsm/importers (hp/at :ex))))))
+      (let [before (mapv (juxt threads belongings) [a b])]
+        (child/value a `(def ~'many (vec (repeatedly ~n #(rsm/connect! @hp/controller ~segment)))) 60000)
+        (is (= n (child/value b `(rsm/importers (hp/at :ex)))))
+        (testing "without further threads"
+          (doseq [[c [count _]] (map vector [a b] before)]
+            ;; some that make connections end when they have had nothing to do for a while
+            (is (>= (+ 12 (long count)) (long (threads c))))))
+        (testing "all of them work"
+          (is (nil? (child/value a `(dotimes [i# ~n]
+                                      (rsm/put64! (nth ~'user/many i#) (* 8 i#) i#)))))
+          (is (= (range n) (child/value b `(mapv #(hp/get-long :ex (* 8 %)) (range ~n)))))
+          (child/value b `(rsm/signal-post! (hp/at :ex)))
+          (is (nil? (child/value a `(run! #(rsm/signal-wait! % {:timeout-ms 20000}) ~'user/many)))))
+        (child/value a `(run! rsm/close! ~'user/many))
+        (is (eventually (= 0 (child/value b `(rsm/importers (hp/at :ex))))))
+        (let [after #(mapv belongings [a b])
+              same? #(= (mapv second before) (after))]
+          (eventually (same?))
+          (is (= (mapv second before) (after))))
+        (close! b :ex)))))
+
+(deftest slow-importer-beside-a-fast-one
+  (on-hosts "a slow importer"
+    (let [{:keys [a b c]} @@*calm*
+          segment (of b :ex {})]
+      (import! a :im segment)
+      (import! c :im segment)
+      (child/value c `(hp/repeatedly! :gets (hp/get-much! :im)))
+      (child/value c `(hp/repeatedly! :posts (rsm/signal-post! (hp/at :im))))
+      (is (begun? c :gets))
+      (child/signal! c "STOP")
+      (try
+        (child/value a `(hp/repeatedly! :puts (hp/put-much! :im)))
+        (child/value a `(hp/repeatedly! :gets (hp/get-long :im 8)))
+        ;; more than the way to the other one can hold
+        (child/value b `(dotimes [_# 2000] (rsm/signal-post! (hp/at :ex))))
+        (dotimes [_ 5]
+          (is (begun? a :puts))
+          (is (begun? a :gets)))
+        (is (= [nil] (answers a segment)))
+        (doseq [k [:puts :gets]]
+          (is (contains? (child/value a `(hp/halt! ~k)) :value)))
+        (is (nil? (child/value a `(dotimes [_# 2000] (rsm/signal-wait! (hp/at :im) {:timeout-ms 20000})))))
+        (finally (child/signal! c "CONT")))
+      (testing "which then goes on"
+        (is (begun? c :gets))
+        (doseq [k [:gets :posts]]
+          (is (contains? (child/value c `(hp/halt! ~k)) :value)))
+        (is (nil? (child/value c `(dotimes [_# 2000] (rsm/signal-wait! (hp/at :im) {:timeout-ms 20000}))))))
+      (run! #(close! % :im) [a c])
+      (close! b :ex))))
+
+;; -------------------------------------------------------------------- cables
+
+(def ^:private lost
+  "What may be reported of a way that is interrupted."
+  #{:rsm/conn-aborted :rsm/barrier-failure :rsm/barrier-open-failed :rsm/remote-node-unreachable})
+
+(defn- import-again!
+  "Imports as soon as that is possible again."
+  [importer k segment]
+  (let [millis (child/value importer `(hp/import-eventually! ~k ~segment) 60000)]
+    (is (soon? millis) (pr-str millis))
+    millis))
+
+(defn- cut
+  "Interrupts the way while a job goes on, and measures how long it takes both sides to notice."
+  [{:keys [importer exporter]} what segment job [down! up!]]
+  (testing what
+    (import-again! importer :im segment)
+    (is (eventually (= 1 (child/value exporter `(rsm/importers (hp/at :ex))))))
+    (child/value importer job)
+    (when (moves what)
+      (is (begun? importer :job)))
+    (child/value exporter `(hp/once! :alone (hp/wait-without-importers! :ex)))
+    (let [begin (System/nanoTime)]
+      (down!)
+      (try
+        (let [end (outcome importer :job)]
+          (noticed! (str what ", by the importer") (millis-since begin end))
+          (is (lost (:rsm/error end)) (pr-str end))
+          (is (eventually (child/value importer `(rsm/aborted? (hp/at :im)))))
+          (noticed! (str what ", by the exporter") (millis-since begin (outcome exporter :alone)))
+          (when (= what "a wait")
+            (let [begin (System/nanoTime)]
+              (is (= [:rsm/remote-node-unreachable] (answers importer segment)))
+              (noticed! "a connect meanwhile" (quot (- (System/nanoTime) begin) 1000000)))))
+        (finally (up!))))
+    (close! importer :b :m :im)
+    (println (format "  %-52s %s ms" (str what ", connected again after") (import-again! importer :im segment)))
+    (is (nil? (child/value importer `(hp/set-long! :im 0 1))))
+    (close! importer :im)))
+
+(deftest cables-that-are-taken-out
+  (on-hosts "cables"
+    (let [{:keys [net] :as world} @@*strict*
+          segment (of (:exporter world) :ex {})
+          cable [#(netns/unplug! net 1) #(netns/plug! net 1)]]
+      (doseq [[what job] moves]
+        (cut world what segment job cable))
+      (cut world "a wait" segment `(hp/once! :job (rsm/signal-wait! (hp/at :im))) cable)
+      (cut world "a wait, a link that is set down at the exporter's" segment
+           `(hp/once! :job (rsm/signal-wait! (hp/at :im)))
+           [#(netns/set-down! net 2) #(netns/set-up! net 2)])
+      (close! (:exporter world) :ex))))
+
+(deftest cable-taken-out-during-a-connect
+  (on-hosts "cables"
+    (let [{:keys [net importer exporter]} @@*strict*
+          segment (of exporter :ex {})]
+      (import-again! importer :im segment)
+      (child/signal! exporter "STOP")
+      (try
+        (child/value importer `(hp/once! :job (hp/import! :second ~(assoc segment :timeout-ms 20000))))
+        ;; until the other gateway waits for the exporter
+        (Thread/sleep 100)
+        (let [begin (System/nanoTime)]
+          (netns/unplug! net 1)
+          (let [end (outcome importer :job)]
+            (noticed! "a connect that waits, by the importer" (millis-since begin end))
+            (is (lost (:rsm/error end)) (pr-str end))))
+        (finally
+          (netns/plug! net 1)
+          (child/signal! exporter "CONT")))
+      (close! importer :im)
+      (import-again! importer :im segment)
+      (is (eventually (= 1 (child/value exporter `(rsm/importers (hp/at :ex))))))
+      (close! importer :im)
+      (close! exporter :ex))))
+
+;; ------------------------------------------------- processes that stand still
+
+(defn- while-stopped
+  "Calls f while a process stands still: for 3 s at least."
+  [c f]
+  (let [begin (System/nanoTime)]
+    (child/signal! c "STOP")
+    (try
+      (f begin)
+      (Thread/sleep (max 0 (- 3000 (quot (- (System/nanoTime) begin) 1000000))))
+      (finally (child/signal! c "CONT")))))
+
+(deftest processes-that-stand-still
+  (on-hosts "processes that stand still"
+    (let [{:keys [importer local gateway exporter]} @@*strict*
+          segment (of exporter :ex {})
+          begin! (fn [importer]
+                   (import-again! importer :im segment)
+                   (import-again! importer :waiting segment)
+                   (is (eventually (= 2 (child/value exporter `(rsm/importers (hp/at :ex))))))
+                   (child/value importer `(hp/repeatedly! :job (hp/set-long! :im 0 1)))
+                   (child/value importer `(hp/once! :wait (rsm/signal-wait! (hp/at :waiting))))
+                   (is (begun? importer :job)))]
+      (testing "the importer"
+        (begin! importer)
+        (while-stopped importer
+          (fn [begin]
+            (child/value exporter `(hp/once! :alone (hp/wait-without-importers! :ex)))
+            (noticed! "an importer that stands still" (millis-since begin (outcome exporter :alone)))))
+        (is (lost (:rsm/error (outcome importer :job))))
+        (is (lost (:rsm/error (outcome importer :wait))))
+        (close! importer :im :waiting))
+      (testing "the importer's gateway"
+        (begin! local)
+        (while-stopped importer
+          (fn [begin]
+            (child/value exporter `(hp/once! :alone (hp/wait-without-importers! :ex)))
+            (doseq [k [:job :wait]]
+              (let [end (outcome local k)]
+                (noticed! (str "an importer's gateway that stands still, " (name k)) (millis-since begin end))
+                (is (lost (:rsm/error end)) (pr-str end))))
+            (noticed! "an importer's gateway that stands still, the exporter" (millis-since begin (outcome exporter :alone)))
+            (let [begin (System/nanoTime)]
+              (is (#{:rsm/remote-node-unreachable :rsm/timeout} (first (answers local segment))))
+              (noticed! "an importer's gateway that stands still, a connect" (quot (- (System/nanoTime) begin) 1000000)))))
+        (close! local :im :waiting)
+        (import-again! local :im segment)
+        (is (nil? (child/value local `(hp/set-long! :im 0 1))))
+        (close! local :im))
+      (testing "the exporter's gateway"
+        (begin! importer)
+        (while-stopped gateway
+          (fn [begin]
+            (doseq [k [:job :wait]]
+              (let [end (outcome importer k)]
+                (noticed! (str "a gateway that stands still, " (name k)) (millis-since begin end))
+                (is (lost (:rsm/error end)) (pr-str end))))
+            (let [begin (System/nanoTime)]
+              (is (#{:rsm/remote-node-unreachable :rsm/timeout} (first (answers importer segment))))
+              (noticed! "a gateway that stands still, a connect" (quot (- (System/nanoTime) begin) 1000000)))))
+        (close! importer :im :waiting))
+      (testing "the exporter: its memory can be reached all the while"
+        (begin! importer)
+        (while-stopped exporter
+          (fn [_]
+            (is (begun? importer :job))
+            (is (= 1 (child/value importer `(hp/get-long :im 0))))
+            (is (= [:rsm/timeout] (answers importer (assoc segment :timeout-ms 500))))
+            (is (begun? importer :job))))
+        (is (begun? importer :job))
+        (is (contains? (child/value importer `(hp/halt! :job)) :value))
+        (child/value exporter `(rsm/signal-post! (hp/at :ex)))
+        (is (contains? (outcome importer :wait) :value))
+        (import-again! importer :another segment)
+        (close! importer :another :im :waiting))
+      (is (eventually (= 0 (child/value exporter `(rsm/importers (hp/at :ex))))))
+      (close! exporter :ex))))
+
+;; -------------------------------------------------------- processes that end
+
+(deftest processes-that-end
+  (on-hosts "processes that end"
+    (let [{:keys [importer local gateway exporter] :as world} @@*strict*
+          [next last] (at-once #(process! world 2 "next") #(process! world 2 "last"))
+          _ (child/value next `(hp/open!))
+          segment (of exporter :ex {})
+          begin! (fn [importer segment]
+                   (import-again! importer :im segment)
+                   (import-again! importer :waiting segment)
+                   (child/value importer `(hp/repeatedly! :job (hp/put-much! :im)))
+                   (child/value importer `(hp/once! :wait (rsm/signal-wait! (hp/at :waiting))))
+                   (is (begun? importer :job)))
+          ended! (fn [importer what begin]
+                   (doseq [k [:job :wait]]
+                     (let [end (outcome importer k)]
+                       (noticed! (str what ", " (name k)) (millis-since begin end))
+                       (is (= :rsm/conn-aborted (:rsm/error end)) (pr-str end))))
+                   (close! importer :im :waiting))]
+      ;; its processes end here
+      (reset! *strict* (delay (strict-world)))
+      (testing "the exporter is killed"
+        (begin! importer segment)
+        (let [begin (System/nanoTime)]
+          (child/kill-9! exporter)
+          (ended! importer "an exporter that is killed" begin)
+          (is (= [:rsm/seg-not-published] (answers importer segment)))))
+      (testing "the gateway is killed: the next process takes over"
+        (let [segment (of next :ex {})]
+          (begin! importer segment)
+          (is (not (netns/listens? (child/pid next) NodesFile/PORT)))
+          (let [begin (System/nanoTime)]
+            (child/kill-9! gateway)
+            (ended! importer "a gateway that is killed" begin)
+            (import-again! importer :im segment)
+            (noticed! "a gateway that is killed, reached again" (quot (- (System/nanoTime) begin) 1000000)))
+          (is (netns/listens? (child/pid next) NodesFile/PORT))
+          (is (nil? (child/value importer `(hp/set-long! :im 0 5))))
+          (is (= 5 (child/value next `(hp/get-long :ex 0))))
+          (close! importer :im)))
+      (child/value last `(hp/open!))
+      (let [segment (of last :ex {})]
+        (testing "the gateway ends: the next process takes over"
+          (begin! importer segment)
+          (let [begin (System/nanoTime)]
+            (child/stop! next)
+            (ended! importer "a gateway that ends" begin)
+            (import-again! importer :im segment)
+            (noticed! "a gateway that ends, reached again" (quot (- (System/nanoTime) begin) 1000000)))
+          (close! importer :im))
+        (testing "the importer is killed, who is the gateway of another one"
+          (begin! local segment)
+          (import-again! importer :im segment)
+          (is (eventually (= 3 (child/value last `(rsm/importers (hp/at :ex))))))
+          (child/value last `(hp/once! :alone (hp/wait-without-importers! :ex)))
+          (let [begin (System/nanoTime)]
+            (child/kill-9! importer)
+            (noticed! "an importer that is killed" (millis-since begin (outcome last :alone)))
+            (ended! local "an importer's gateway that is killed" begin)
+            (is (= [:rsm/remote-node-unreachable] (answers local segment))))
+          (is (eventually (= 0 (netns/links (child/pid last) NodesFile/PORT)))))
+        (close! last :ex)))))
