@@ -102,10 +102,9 @@ final class Gateway {
             }
         }
         for (Session session : new ArrayList<>(sessions.values())) {
-            Incoming link = session.control();
             if (stoodStill) {
-                link.forgive(now);
-            } else if (now - link.heardAt() > fabric.timeout()) {
+                session.control().forgive(now);
+            } else if (now - session.heardAt() > fabric.timeout()) {
                 session.end("nothing was heard of the node");
             }
         }

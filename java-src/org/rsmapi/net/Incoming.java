@@ -19,6 +19,8 @@ import org.rsmapi.spi.ExportedMemory;
 final class Incoming implements Service.Handler {
     /** Bytes that are taken before it is the turn of another link. */
     private static final int TURN = 1 << 19;
+    /** How often in the time limit what has come is credited at least: on a slow way nothing else tells the other side that this one is there. */
+    private static final int CREDITS_IN_TIMEOUT = 8;
 
     private final Gateway gateway;
     private final Service service;
@@ -35,6 +37,7 @@ final class Incoming implements Service.Handler {
     /** What is to be sent as soon as there is room. */
     private final ArrayDeque<Runnable> backlog = new ArrayDeque<>();
     private int uncredited;
+    private long creditedAt = System.nanoTime();
     private volatile long heardAt = System.nanoTime();
     private volatile long taken;
     /** Whether a frame is there that cannot be taken yet. */
@@ -200,9 +203,11 @@ final class Incoming implements Service.Handler {
     private void credit(int bytes) {
         taken += bytes;
         uncredited += bytes;
-        if (uncredited >= Frame.CREDIT_STEP) {
+        long now = System.nanoTime();
+        if (uncredited >= Frame.CREDIT_STEP || now - creditedAt > gateway.fabric().timeout() / CREDITS_IN_TIMEOUT) {
             add(Frame.CREDIT, 0, 0, 0, 0, Integer.BYTES).putInt(uncredited);
             uncredited = 0;
+            creditedAt = now;
         }
     }
 

@@ -51,10 +51,17 @@ abstract class Session implements Incoming.Taker {
         return true;
     }
 
+    /** When something was heard on one of the links: on a slow way one can keep the other waiting. */
+    final long heardAt() {
+        long first = control.heardAt();
+        Incoming much = bulk;
+        return much == null || much.heardAt() - first < 0 ? first : much.heardAt();
+    }
+
     final GatewayStatus.Caller status() {
         Incoming much = bulk;
         long bytes = control.taken() + (much == null ? 0 : much.taken());
-        return new GatewayStatus.Caller(whose(), (System.nanoTime() - control.heardAt()) / 1_000_000, importers(), bytes);
+        return new GatewayStatus.Caller(whose(), (System.nanoTime() - heardAt()) / 1_000_000, importers(), bytes);
     }
 
     /** Ends it: the links, and all connections. */
