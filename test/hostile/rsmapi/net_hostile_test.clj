@@ -1,0 +1,405 @@
+(ns rsmapi.net-hostile-test
+  "Hostile hosts: strangers at a gateway's port, a node that has a good key and breaks the protocol, and a gateway that
+  answers what it should not. The side that is tested is a child, which must not crash, and must not hang; beside a hostile
+  node, another one goes on working.
+
+  Node 1 is hostile, and is rsmapi.test.wire. Node 2 is the child. Node 3 is this process, with the library."
+  (:require [clojure.java.io :as io]
+            [clojure.string :as str]
+            [clojure.test :refer [deftest is testing]]
+            [rsmapi.core :as rsm]
+            [rsmapi.error :as error]
+            [rsmapi.test.child :as child :refer [eventually]]
+            [rsmapi.test.hosts :as hosts]
+            [rsmapi.test.javac :as javac]
+            [rsmapi.test.outcome :refer [outcome]]
+            [rsmapi.test.runner :as runner]
+            [rsmapi.test.wire :as wire])
+  (:import (java.io IOException)
+           (java.net InetAddress ServerSocket Socket)
+           (java.nio.file Files)
+           (java.util Arrays SplittableRandom)
+           (org.rsmapi ExportSegment ImportSegment)
+           (org.rsmapi.net KeyFile)))
+
+(set! *warn-on-reflection* true)
+
+(def ^:private page (long (rsm/page-size)))
+(def ^:private size (* 4 page))
+(def ^:private timeout-ms
+  "Long, so that nobody is thought to be dead on a machine that does other things too."
+  5000)
+
+;; ----------------------------------------------------- inside of the child
+
+(defonce controller (delay (rsm/get-controller "net0")))
+
+;; The segments that the child exports, by name.
+(defonce exported (atom {}))
+
+(def ^:private content
+  "What segments have at first."
+  (byte-array (map unchecked-byte (take size (cycle (range 1 252))))))
+
+(defn export!
+  "Exports a segment under a name, with its content and an access list. Returns its id."
+  [name acl]
+  (let [ex (rsm/export! @controller {:size size :acl acl})]
+    (rsm/put-bytes! ex 0 content)
+    (swap! exported assoc name ex)
+    (rsm/segment-id ex)))
+
+(defn changed
+  "The first and the last place of a segment that have changed; nil if none has."
+  [name]
+  (let [now ^bytes (rsm/get-bytes (@exported name) 0 size)
+        first-place (Arrays/mismatch now ^bytes content)]
+    (when-not (neg? first-place)
+      [first-place (last (filter #(not= (aget now (int %)) (aget ^bytes content (int %))) (range size)))])))
+
+(defn restore! [name] (rsm/put-bytes! (@exported name) 0 content))
+
+(defn importers [name] (rsm/importers (@exported name)))
+
+(defn held
+  "How many descriptors of each kind, and how many threads of each name, this process has, and how much heap is in use."
+  []
+  (System/gc)
+  {:fds (->> (.listFiles (io/file "/proc/self/fd"))
+             (keep (fn [^java.io.File fd]
+                     (try (re-find #"^(?:socket|anon_inode:.event\w+|/memfd:[\w-]+)" (str (Files/readSymbolicLink (.toPath fd))))
+                          (catch IOException _ nil))))
+             frequencies)
+   :threads (->> (keys (Thread/getAllStackTraces))
+                 (map #(.getName ^Thread %))
+                 (filter #(str/starts-with? % "rsmapi"))
+                 frequencies)
+   :heap (quot (- (.totalMemory (Runtime/getRuntime)) (.freeMemory (Runtime/getRuntime))) 1048576)})
+
+;; ------------------------------------------------------------- the hosts
+
+(defn- with-hosts*
+  "Calls f with {:port of node 2, :keys, :files}."
+  [f]
+  (let [folder (javac/temp-dir)
+        keys (into {} (for [node [1 2 3 9]] [node (hosts/key-of folder (str "key" node))]))
+        ports (zipmap [1 2 3] (hosts/free-ports 3))
+        file (hosts/nodes-file! folder "nodes" (for [node [1 2 3]] {:node node :port (ports node) :key (keys node)
+                                                                     :more "uids=same"}))]
+    (try
+      (f {:keys keys :ports ports :port (ports 2) :nodes file :folder folder
+          :opts {:label "node 2"
+                 :jvm-opts [(str "-Drsmapi.nodes=" file) (str "-Drsmapi.key=" (.file ^KeyFile (keys 2)))
+                            (str "-Drsmapi.net.timeout=" timeout-ms)]}})
+      (finally (javac/delete-tree! folder)))))
+
+(defmacro ^:private with-victim
+  "Evaluates body with sym bound to the hosts, and :child a child that is node 2."
+  [[sym] & body]
+  `(with-hosts*
+     (fn [hosts#]
+       (child/with-child [c# (:opts hosts#)]
+         (child/value c# '(require 'rsmapi.net-hostile-test))
+         (child/value c# `(do @~'controller nil))
+         (let [~sym (assoc hosts# :child c#)]
+           ~@body)))))
+
+(defmacro ^:private there [hosts form]
+  `(child/value (:child ~hosts) ~form))
+
+;; ------------------------------------------------- another node that works
+
+(def ^:private units [4 5])
+
+(defn- with-good-node*
+  "Calls f while node 3 works with a segment of node 2. Checks that each of its calls succeeds, and takes less than the
+  time limit."
+  [{:keys [nodes keys] :as hosts} f]
+  (doseq [unit units]
+    (System/setProperty (hosts/property unit "nodes") (str nodes))
+    (System/setProperty (hosts/property unit "key") (str (.file ^KeyFile (keys 3)))))
+  (System/setProperty "rsmapi.net.timeout" (str timeout-ms))
+  (try
+    (let [id (there hosts `(export! "good" [{:node 3 :perm 0600}]))]
+      (with-open [controller (rsm/get-controller (str "net" (first units)))
+                  im ^ImportSegment (rsm/connect! controller {:node 2 :segment-id id :timeout-ms 30000})]
+        (let [going-on (atom true)
+              working (future
+                        (loop [n 0 longest 0]
+                          (if @going-on
+                            (let [began (System/nanoTime)
+                                  result (error/catching (rsm/get-and-add-long! im 0 1) (rsm/get! im 8 (byte-array 8)) nil)
+                                  ms (quot (- (System/nanoTime) began) 1000000)]
+                              (if (map? result)
+                                {:failed result :calls n}
+                                (recur (inc n) (max longest ms))))
+                            {:calls n :longest-ms longest})))]
+          (try
+            (f id)
+            (finally
+              (reset! going-on false)
+              (let [{:keys [failed calls longest-ms]} (deref working 60000 {:failed :hangs :calls 0})]
+                (is (nil? failed) "the other node's calls succeed")
+                (is (pos? (long calls)))
+                (is (< (long (or longest-ms 0)) (* 2 (long timeout-ms))) "and take a limited time")))))))
+    (finally
+      (System/clearProperty "rsmapi.net.timeout")
+      (doseq [unit units, what ["nodes" "key"]]
+        (System/clearProperty (hosts/property unit what))))))
+
+(defmacro ^:private with-good-node
+  "Evaluates body with sym bound to the id of a segment with which node 3 works meanwhile."
+  [[sym hosts] & body]
+  `(with-good-node* ~hosts (fn [~sym] ~@body)))
+
+(defn- new-link
+  "Has node 3 make a new link, connect to a segment, and get something. :ok or an error."
+  [id]
+  (let [result (error/catching
+                 (with-open [controller (rsm/get-controller (str "net" (second units)))
+                             im ^ImportSegment (rsm/connect! controller {:node 2 :segment-id id :timeout-ms 30000})]
+                   (rsm/get! im 16 (byte-array 8))
+                   :ok))]
+    (if (map? result) (select-keys result [:rsm/error :rsm/reason :rsm/hint]) result)))
+
+(defn- as-before?
+  "Whether the child has no more descriptors and threads than before, but for those of a link to node 3 that it may have
+  made anew. Each attack would leave more."
+  [before now]
+  (every? (fn [what] (every? (fn [[kind n]] (<= (long n) (+ 3 (long (get-in before [what kind] 0)))))
+                             (dissoc (what now) "rsmapi-close")))
+          [:fds :threads]))
+
+(defn- settled
+  "What the child holds when that has not changed for a moment."
+  [hosts]
+  (loop [n 0 before (there hosts `(held))]
+    (Thread/sleep 200)
+    (let [now (there hosts `(held))]
+      (if (or (= (dissoc before :heap) (dissoc now :heap)) (< 100 n)) now (recur (inc n) now)))))
+
+;; -------------------------------------------------- strangers at the port
+
+(def ^:private strangers-address "127.0.0.2")
+
+(defn- hold-open [port n ^bytes bytes]
+  (vec (repeatedly n (fn [] (doto ^Socket (wire/tcp port strangers-address)
+                              (-> .getOutputStream (.write bytes)))))))
+
+(defn- beginning-of-a-handshake []
+  (byte-array (map unchecked-byte (concat [22 3 1 2 0 1 0 1 0xfc 3 3] (repeat 200 7)))))
+
+(defn- tls-attempt
+  "What becomes of TLS with a key, or without one: :end if the gateway ends it."
+  [port own opts]
+  (try
+    (wire/with-link [link (wire/tls port own (assoc opts :from strangers-address))]
+      (wire/greet! link 1)
+      :greeted)
+    (catch IOException _ :end)))
+
+(deftest strangers-at-the-port
+  (with-victim [{:keys [port keys] :as hosts}]
+    (with-good-node [id hosts]
+      (is (= :ok (new-link id)))
+      (let [before (settled hosts)
+            random (java.util.Random. (runner/new-seed))]
+        (doseq [[what bytes] {"who say nothing" wire/nothing
+                              "who begin a handshake" (beginning-of-a-handshake)}]
+          (testing what
+            (let [sockets (hold-open port 400 bytes)]
+              (try
+                (is (= :ok (new-link id)))
+                (is (eventually (<= (long (get-in (there hosts `(held)) [:fds "socket"]))
+                                    (+ 140 (long (get-in before [:fds "socket"]))))))
+                (is (= :ok (new-link id)))
+                (finally (run! #(.close ^Socket %) sockets))))))
+        (testing "who send a byte at a time"
+          (let [sockets (hold-open port 50 wire/nothing)]
+            (try
+              (doseq [b (take 100 (beginning-of-a-handshake)), ^Socket socket sockets]
+                (try (.write (.getOutputStream socket) (byte-array [b])) (catch IOException _)))
+              (is (= :ok (new-link id)))
+              (finally (run! #(.close ^Socket %) sockets)))))
+        (testing "who send noise"
+          (dotimes [_ 200]
+            (with-open [socket (wire/tcp port strangers-address)]
+              (let [bytes (byte-array (.nextInt random 2000))]
+                (.nextBytes random bytes)
+                (when (zero? (.nextInt random 2)) ; as a record of TLS
+                  (System/arraycopy (byte-array [22 3 3]) 0 bytes 0 (min 3 (alength bytes))))
+                (try (.write (.getOutputStream socket) bytes) (catch IOException _)))))
+          (is (= :ok (new-link id))))
+        (testing "who have no key, or one that nobody knows, or an older TLS"
+          (dotimes [_ 10]
+            (is (= :end (tls-attempt port nil {})))
+            (is (= :end (tls-attempt port (keys 9) {})))
+            (is (= :end (tls-attempt port (keys 1) {:protocols ["TLSv1.2"]}))))
+          (is (= :ok (new-link id))))
+        (testing "who greet as another node, or not at all"
+          (doseq [node [0 2 3 255]]
+            (wire/with-link [link (wire/tls port (keys 1) :from strangers-address)]
+              (wire/greet! link node)
+              (is (= :end (wire/ask! link #{:welcome} (wire/hello (wire/new-session) 2))) node)))
+          (doseq [bytes [(byte-array 16) (.getBytes "RSMN") (byte-array 100000)]]
+            (wire/with-link [link (wire/tls port (keys 1) :from strangers-address)]
+              (try (wire/send-bytes! link bytes) (.shutdownOutput ^Socket (:socket link)) (catch IOException _))
+              (.skipNBytes ^java.io.DataInputStream (:in link) 16)
+              (is (= :end (wire/read-frame link)))))
+          (is (= :ok (new-link id))))
+        (testing "nothing is left of them"
+          (is (eventually (as-before? before (there hosts `(held)))) (pr-str before (there hosts `(held)))))))))
+
+;; ------------------------------------------- a node that breaks the protocol
+
+(def ^:private read-only 0400)
+(def ^:private write-only 0200)
+
+(defn- export-for-node-1!
+  "Exports a segment for each permission of node 1, and one that is not for it. Their ids by name."
+  [hosts]
+  (into {} (for [[name acl] {"both" [{:node 1 :perm 0600}]
+                             "read" [{:node 1 :perm 0400}]
+                             "write" [{:node 1 :perm 0200}]
+                             "private" [{:node 3 :perm 0600}]}]
+             [name (there hosts `(export! ~name ~acl))])))
+
+(def ^:private connections
+  "Number, segment and permission of the connections that a hostile node begins with."
+  {1 ["both" 0600] 2 ["read" read-only] 3 ["write" write-only] 4 ["both" 0] 5 ["both" read-only] 6 ["both" write-only]})
+
+(defn- enemy!
+  "A link of node 1, without connections."
+  [{:keys [port keys]} & options]
+  (apply wire/link! port (keys 1) 1 2 options))
+
+(defn- connect-all! [link ids]
+  (doseq [[number [name perm]] connections]
+    (let [answer (wire/ask! link #{:answer} (wire/connect number (ids name) :perm perm))]
+      (when-not (= [0 number] ((juxt :code :tag) answer))
+        (throw (ex-info "not connected" {:number number :answer answer}))))))
+
+(defn- reaction
+  "What the gateway does about frames: the frames that come back before the answer to a PING, then :alive or :end."
+  [link frames]
+  (try
+    (apply wire/send! link (concat frames [{:type :ping :tag 0x7fffffff}]))
+    (loop [seen []]
+      (let [found (wire/read-frame link)]
+        (cond (keyword? found) (conj seen found)
+              (and (= :pong (:type found)) (= 0x7fffffff (:tag found))) (conj seen :alive)
+              :else (recur (conj seen found)))))
+    (catch IOException _ [:end])))
+
+(def ^:private malformed
+  "What nothing but the end of the link can answer."
+  (let [body (fn [type n & {:as more}] (merge {:type type :connection 1 :tag 7 :body (byte-array n)} more))]
+    (merge
+     (into {} (for [type [0 22 127 255 :welcome :answer :data :result :done :event :revoked :pong :credit :bye :status :hello]]
+                [[:type type] (body type 24)]))
+     (into {} (for [length [70000 0x7fffffff 0x80000000 0xffffffff (inc (long wire/largest-body))]]
+                [[:length length] {:type :put :connection 1 :length length :body (byte-array 100)}]))
+     (into {} (for [n [0 4 20 23 25 27]] [[:connect n] (body :connect n :connection 50)]))
+     (into {} (for [groups [1 2 16000 0x7fffffff 0x80000000 0xffffffff]]
+                [[:groups groups] {:type :connect :connection 50 :tag 7
+                                   :body (wire/bytes-of [:u32 1] [:u32 0600] [:u32 100] [:u32 0] [:u32 0] [:u32 groups])}]))
+     (into {} (for [n [0 1 7 8]] [[:put n] (body :put n)]))
+     (into {} (for [n [0 8 11 13]] [[:get n] (body :get n)]))
+     (into {} (for [n [0 65537 0x7fffffff 0x80000000 0xffffffff]] [[:get-length n] (wire/get-of 1 0 n)]))
+     (into {} (for [n [0 8 23 25]] [[:atomic n] (body :atomic n)]))
+     {[:connect :again] (wire/connect 1 1)})))
+
+(def ^:private places-outside
+  [size (- size 7) (inc size) (* 2 size) -1 -8 Integer/MIN_VALUE 0xfffffff8 (bit-shift-left 1 32) Long/MIN_VALUE Long/MAX_VALUE
+   (- Long/MAX_VALUE 7) (- Long/MAX_VALUE 8)])
+
+(def ^:private not-granted
+  "What a connection does not have: the frames by name, and which connection it is."
+  (into {}
+        (concat
+         (for [at places-outside
+               [what frame] {:put (wire/put 1 at (byte-array 8)) :get (wire/get-of 1 at 8)
+                             :add (wire/atomic 1 at 0x88 1 0) :swap (wire/atomic 1 at 8 1 0)}]
+           [[what at] frame])
+         (for [n [(inc size) 65536]] [[:long-get n] (wire/get-of 1 0 n)])
+         [[[:long-put] (wire/put 1 0 (byte-array 65536))]
+          [[:long-put-in-the-middle] (wire/put 1 8 (byte-array size))]]
+         (for [n [2 4 5]] [[:put :on n] (wire/put n 0 (byte-array 8))])
+         (for [n [3 4 6]] [[:get :on n] (wire/get-of n 0 8)])
+         (for [n [2 3 4 5 6], flags [4 8 0x84 0x88]] [[:atomic :on n flags] (wire/atomic n 0 flags 1 0)])
+         (for [width [0 1 2 3 5 6 7 9 16 64 127], adds [0 0x80]] [[:width width adds] (wire/atomic 1 0 (+ width adds) 1 1)])
+         (for [at [1 2 4 7 9]] [[:misaligned at] (wire/atomic 1 at 8 1 0)]))))
+
+(deftest frames-that-nobody-should-send
+  (with-victim [hosts]
+    (with-good-node [id hosts]
+      (let [ids (export-for-node-1! hosts)
+            before (settled hosts)
+            untouched (fn [] (mapv #(there hosts `(changed ~%)) ["both" "read" "write" "private"]))]
+        (testing "malformed"
+          (doseq [[what frame] malformed]
+            (wire/with-link [link (enemy! hosts)]
+              (is (= 0 (:code (wire/ask! link #{:answer} (wire/connect 1 (ids "both"))))))
+              (is (= :end (peek (reaction link [frame]))) what))))
+        (testing "what a connection does not have"
+          (doseq [[what {:keys [connection] :as frame}] not-granted]
+            (wire/with-link [link (enemy! hosts)]
+              (connect-all! link ids)
+              (let [seen (reaction link [frame])]
+                (is (= :alive (peek seen)) what)
+                (is (empty? (filter #(and (#{:data :result} (:type %)) (or (zero? (long (:code %)))
+                                                                           (some (complement zero?) (:body %))))
+                                    seen))
+                    what))
+              ;; it is told by another thread
+              (is (eventually (not= 0 (:code (wire/ask! link #{:done} {:type :barrier :connection connection :tag 9})))) what)
+              (is (= 0 (:code (wire/ask! link #{:done} {:type :barrier :connection (if (= 1 connection) 2 1) :tag 9}))) what)))
+          (is (= [nil nil nil nil] (untouched))))
+        (testing "connections that are not there, or another session's"
+          (wire/with-link [other (enemy! hosts)]
+            (connect-all! other ids)
+            (wire/with-link [link (enemy! hosts)]
+              (doseq [n [1 2 3 0 -1 77], f [#(wire/put % 0 (byte-array 8)) #(hash-map :type :taken :connection %)
+                                            #(hash-map :type :disconnect :connection %)]]
+                (is (= [:alive] (reaction link [(f n)]))))
+              (doseq [n [1 0 -1], f [#(wire/get-of % 0 8) #(wire/atomic % 0 8 1 0) #(hash-map :type :barrier :connection %)
+                                     #(hash-map :type :post :connection %)]]
+                (is (= [40 :alive] (update (reaction link [(f n)]) 0 :code)))))
+            (is (= [0 :alive] (update (reaction other [{:type :barrier :connection 1}]) 0 :code))))
+          (is (= [nil nil nil nil] (untouched))))
+        (testing "connects to what is not granted, or not there"
+          (wire/with-link [link (enemy! hosts)]
+            (doseq [[n [what code frame]]
+                    (map-indexed vector
+                                 [["private" 8 #(wire/connect % (ids "private"))]
+                                  ["read" 27 #(wire/connect % (ids "read") :perm 0600)]
+                                  ["read" 27 #(wire/connect % (ids "read") :perm 0200)]
+                                  ["write" 27 #(wire/connect % (ids "write") :perm 0400)]
+                                  ["no permission" 27 #(wire/connect % (ids "both") :perm 0777)]
+                                  ["no permission" 27 #(wire/connect % (ids "both") :perm 0xffffffff)]
+                                  ["no permission" 27 #(wire/connect % (ids "both") :perm 1)]
+                                  ["another user" 27 #(wire/connect % (ids "both") :uid 2001 :gid 2001)]
+                                  ["no user" 27 #(wire/connect % (ids "both") :uid 0xffffffff :gid 0xffffffff)]
+                                  ["no segment" 7 #(wire/connect % 0x7ffffff)]
+                                  ["no segment" 7 #(wire/connect % 0)]
+                                  ["no segment" 7 #(wire/connect % 0xffffffff)]
+                                  ["in the past" 42 #(wire/connect % (ids "both") :ms 0x80000000)]
+                                  ["at once" 42 #(wire/connect % (ids "both") :ms 0)]])]
+              (is (= code (:code (wire/ask! link #{:answer} (frame (+ 100 (long n)))))) what))
+            (is (= 0 (:code (wire/ask! link #{:answer} (wire/connect 1 (ids "both") :groups (range 1000))))))))
+        (testing "sessions"
+          (wire/with-link [link (enemy! hosts)]
+            (let [link-as (fn [flags session] (try (wire/with-link [_ (enemy! hosts :session session :flags flags)] :welcome)
+                                                   (catch IOException _ :refused)))]
+              (is (= :refused (link-as 0 (:session link))) "a second one of the same name")
+              (is (= :refused (link-as 1 (wire/new-session))) "a link for much data of no session")
+              (is (= :refused (try (wire/with-link [_ (wire/link! (:port hosts) ((:keys hosts) 1) 1 3)] :welcome)
+                                   (catch IOException _ :refused))) "for another node")
+              (wire/with-link [much (enemy! hosts :session (:session link) :flags 1)]
+                (is (= :refused (link-as 1 (:session link))) "a second link for much data")
+                (is (= [:alive] (reaction much [])))
+                (is (= [:alive] (reaction link [])))))))
+        (testing "nothing is left"
+          (is (= [nil nil nil nil] (untouched)))
+          (is (= :ok (new-link id)))
+          (is (eventually (as-before? before (there hosts `(held)))) (pr-str before (there hosts `(held)))))))))
