@@ -24,6 +24,7 @@ import org.rsmapi.sys.OsError;
  * the other node asks for is checked here, frame by frame.
  */
 final class Served {
+    private static final int NO_ID = -1;
     /** Size, uid, pid, flags. */
     static final int DESCRIPTION_BYTES = 2 * Long.BYTES + 2 * Integer.BYTES;
     static final int MOST_EVENTS_AT_ONCE = 1 << 12;
@@ -80,7 +81,8 @@ final class Served {
         if (permission == null) {
             throw RsmException.of(RsmError.PERM_DENIED, "import-connect").hint("there is no such permission");
         }
-        boolean trusted = session.peer().sameUsers();
+        // to the calls that change ids, this number means no change
+        boolean trusted = session.peer().sameUsers() && asked.user().uid() != NO_ID && asked.user().gid() != NO_ID;
         if (trusted && asked.user().uid() != Credentials.uid() && Credentials.uid() == 0) {
             asThatUser(() -> connect(false, deadline));
         } else {
