@@ -429,7 +429,7 @@
         (child/stop! exporter)
         (child/stop! member)))))
 
-(deftest access-through-a-user's-gateway
+(deftest access-through-the-gateway-of-a-user
   (on-hosts "access through a user's gateway"
     (if-let [obstacle (child/obstacle {:uid owner :gid owners-group})]
       (runner/skip! "access through a user's gateway" obstacle)
