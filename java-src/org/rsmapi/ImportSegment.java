@@ -459,7 +459,7 @@ public final class ImportSegment implements Segment {
     }
 
     RsmException aborted(String op) {
-        String reason = watcher.reason;
+        String reason = watcher.reason != null ? watcher.reason : connection.abortReason();
         return RsmException.of(RsmError.CONN_ABORTED, op).with("segment-id", segmentId).with("node", node)
             .with("reason", reason == null ? "revoked" : reason)
             .hint("the exporter has revoked the segment or is gone: unmap, disconnect, and connect again");

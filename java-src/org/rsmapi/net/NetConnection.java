@@ -240,6 +240,11 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
     }
 
     @Override
+    public String abortReason() {
+        return aborted;
+    }
+
+    @Override
     public RemoteMemory remote() {
         return this;
     }

@@ -65,6 +65,14 @@ public interface Connection {
     boolean aborted();
 
     /**
+     * Why the connection is aborted, as the {@link Interconnect.AbortListener} is told, where that is known before; else null. May be
+     * called at any time.
+     */
+    default String abortReason() {
+        return null;
+    }
+
+    /**
      * Moves data where the exporter's memory cannot be mapped; null where it can. The same at each call.
      */
     default RemoteMemory remote() {
