@@ -259,8 +259,8 @@
   "Exports a segment for each permission of node 1, and one that is not for it. Their ids by name."
   [hosts]
   (into {} (for [[name acl] {"both" [{:node 1 :perm 0600}]
-                             "read" [{:node 1 :perm 0400}]
-                             "write" [{:node 1 :perm 0200}]
+                             "read" [{:node 1 :perm 0444}]
+                             "write" [{:node 1 :perm 0222}]
                              "private" [{:node 3 :perm 0600}]}]
              [name (there hosts `(export! ~name ~acl))])))
 
@@ -372,9 +372,9 @@
             (doseq [[n [what code frame]]
                     (map-indexed vector
                                  [["private" 8 #(wire/connect % (ids "private"))]
-                                  ["read" 27 #(wire/connect % (ids "read") :perm 0600)]
-                                  ["read" 27 #(wire/connect % (ids "read") :perm 0200)]
-                                  ["write" 27 #(wire/connect % (ids "write") :perm 0400)]
+                                  ["read" 27 #(wire/connect % (ids "read") :perm 0600 :uid 2001 :gid 2001)]
+                                  ["read" 27 #(wire/connect % (ids "read") :perm 0200 :uid 2001 :gid 2001)]
+                                  ["write" 27 #(wire/connect % (ids "write") :perm 0400 :uid 2001 :gid 2001)]
                                   ["no permission" 27 #(wire/connect % (ids "both") :perm 0777)]
                                   ["no permission" 27 #(wire/connect % (ids "both") :perm 0xffffffff)]
                                   ["no permission" 27 #(wire/connect % (ids "both") :perm 1)]
@@ -403,3 +403,246 @@
           (is (= [nil nil nil nil] (untouched)))
           (is (= :ok (new-link id)))
           (is (eventually (as-before? before (there hosts `(held)))) (pr-str before (there hosts `(held)))))))))
+
+(defn- send-quietly!
+  "Sends as much as the other side takes within some time; the link may be ended meanwhile."
+  [link ms bytes]
+  (let [sending (future (try (wire/send-bytes! link bytes) (catch IOException _)))]
+    (deref sending ms nil)))
+
+(defn- many ^bytes [n frame] (apply wire/bytes-of (repeat n (wire/frame frame))))
+
+(deftest floods
+  (with-victim [hosts]
+    (with-good-node [id hosts]
+      (let [ids (export-for-node-1! hosts)
+            _ (wire/with-link [link (enemy! hosts)] (connect-all! link ids))
+            before (settled hosts)
+            grown (fn [] (- (long (:heap (there hosts `(held)))) (long (:heap before))))]
+        (doseq [[what frames]
+                {"reads, none of which is read" (fn [_] (many 2000 (wire/get-of 1 0 size)))
+                 "posts, and none of their answers is read" (fn [_] (many 50000 {:type :post :connection 1 :flags 1 :tag 1}))
+                 "events that are said to be taken" (fn [_] (many 50000 {:type :taken :connection 1}))
+                 "pings" (fn [_] (many 100000 {:type :ping}))
+                 "writes outside" (fn [_] (many 20000 (wire/put 1 size (byte-array 100))))
+                 "writes to nowhere" (fn [_] (many 20000 (wire/put 99 0 (byte-array 100))))
+                 "disconnects" (fn [_] (many 50000 {:type :disconnect :connection 99}))
+                 "connects to nothing" (fn [_] (apply wire/bytes-of (for [n (range 10000)] (wire/frame (wire/connect (+ 100 (long n)) (+ 5000 (long n)))))))
+                 "connects to one segment" (fn [_] (apply wire/bytes-of (for [n (range 3000)] (wire/frame (wire/connect (+ 100 (long n)) (ids "both"))))))}]
+          (testing what
+            (wire/with-link [link (enemy! hosts)]
+              (connect-all! link ids)
+              (send-quietly! link 2000 (frames nil))
+              (is (= :ok (new-link id)))
+              (is (< (grown) 64)))
+            (is (= :ok (new-link id)))))
+        (testing "sessions"
+          (let [links (doall (keep (fn [_] (try (enemy! hosts) (catch IOException _ nil))) (range 300)))]
+            (try
+              (is (<= (long (get-in (there hosts `(held)) [:fds "socket"])) (+ 270 (long (get-in before [:fds "socket"])))))
+              (is (= :ok (new-link id)))
+              (finally (run! wire/close! links)))))
+        (testing "connects and disconnects, of which each is answered"
+          (wire/with-link [link (enemy! hosts)]
+            (dotimes [n 300]
+              (let [number (+ 100 n)]
+                (when-not (= 0 (:code (wire/ask! link #{:answer} (wire/connect number (ids "both")))))
+                  (is false number))
+                (wire/send! link {:type :disconnect :connection number})))
+            (is (eventually (= 0 (there hosts `(importers "both")))))))
+        (testing "disconnects before the answer, and the same number again"
+          (wire/with-link [link (enemy! hosts)]
+            (dotimes [_ 100]
+              (wire/send! link (wire/connect 7 (ids "both")) {:type :disconnect :connection 7}))
+            (is (= :alive (peek (reaction link []))))
+            (is (eventually (= 0 (there hosts `(importers "both"))))))
+          (wire/with-link [link (enemy! hosts)]
+            (doseq [n (range 50)] (wire/send! link (wire/connect (+ 100 (long n)) (ids "both")))))
+          (is (eventually (= 0 (there hosts `(importers "both"))))))
+        (is (= [nil nil nil nil] (mapv #(there hosts `(changed ~%)) ["both" "read" "write" "private"])))
+        (is (eventually (as-before? before (there hosts `(held)))) (pr-str before (there hosts `(held))))))))
+
+;; ------------------------------------------------------------- at random
+
+(defn- pick [^SplittableRandom random xs] (nth xs (.nextInt random (int (count xs)))))
+
+(def ^:private telling
+  [0 1 2 3 4 7 8 9 255 256 65535 65536 65537 -1 -8 Integer/MAX_VALUE Integer/MIN_VALUE 0x0fffffff])
+
+(defn- some-frame [^SplittableRandom random ids]
+  (let [number (pick random [1 1 1 2 3 4 5 6 77])
+        at (pick random [0 8 16 (- size 8) (* 2 page) (.nextInt random (int size))])]
+    (case (.nextInt random 10)
+      0 (wire/connect (pick random (range 1 40)) (pick random (vec (vals ids))) :perm (pick random [0 0200 0400 0600]))
+      (1 2) (wire/put number at (byte-array (pick random [1 8 100 page])))
+      (3 4) (wire/get-of number at (pick random [1 8 100 page]))
+      5 (wire/atomic number (* 8 (quot (long at) 8)) (pick random [4 8 0x84 0x88]) 1 0)
+      6 {:type :barrier :connection number :tag 3}
+      7 {:type :post :connection number :flags (.nextInt random 2) :tag 4}
+      8 {:type (pick random [:taken :ping]) :connection number}
+      9 {:type :disconnect :connection (pick random [5 6 30 77])})))
+
+(defn- mutated
+  "The bytes of a frame, most often changed somewhere."
+  ^bytes [^SplittableRandom random frame]
+  (let [bytes (wire/frame frame)
+        changed (aclone bytes)
+        buffer (java.nio.ByteBuffer/wrap changed)]
+    (case (.nextInt random 8)
+      (0 1 2) bytes
+      3 (do (dotimes [_ (inc (.nextInt random 3))]
+              (aset changed (.nextInt random (alength changed)) (unchecked-byte (.nextInt random 256))))
+            changed)
+      (4 5) (do (.putInt buffer (int (* 4 (.nextInt random (quot (alength changed) 4)))) (int (pick random telling)))
+                changed)
+      6 (do (when (<= 24 (alength changed))
+              (.putLong buffer 16 (long (pick random places-outside))))
+            changed)
+      7 (Arrays/copyOf changed (.nextInt random (+ 10 (alength changed)))))))
+
+(deftest mutated-frames
+  (let [seed (runner/new-seed)
+        random (SplittableRandom. seed)]
+    (testing (str "seed " seed)
+      (with-victim [hosts]
+        (with-good-node [id hosts]
+          (let [ids (export-for-node-1! hosts)
+                before (settled hosts)
+                sent (atom 0)
+                outcomes (atom {})
+                until (runner/trials 5000 100000)]
+            (while (< (long @sent) (long until))
+              (wire/with-link [link (enemy! hosts)]
+                (connect-all! link ids)
+                (.setSoTimeout ^Socket (:socket link) 100) ; what is cut off has no answer
+                (loop [n 0]
+                  (let [frames (vec (repeatedly (inc (.nextInt random 8)) #(mutated random (some-frame random ids))))
+                        end (peek (reaction link frames))]
+                    (swap! sent + (count frames))
+                    (swap! outcomes update end (fnil inc 0))
+                    (when (and (= :alive end) (< n 20)) (recur (inc n))))))
+              (when (zero? (mod (long @sent) 10))
+                (is (= [nil nil] (mapv #(there hosts `(changed ~%)) ["read" "private"])))))
+            (println " " @sent "frames," @outcomes)
+            (is (= [nil nil] (mapv #(there hosts `(changed ~%)) ["read" "private"])))
+            (is (= :ok (new-link id)))
+            (is (eventually (= 0 (there hosts `(importers "both")))))
+            (is (eventually (as-before? before (there hosts `(held)))) (pr-str before (there hosts `(held))))))))))
+
+;; -------------------------------------------------- a gateway that is hostile
+
+(defn import!
+  "Connects to a segment of node 1, whose gateway may answer anything, makes a call, and checks that nothing but its target
+  was written. A description of the outcome."
+  [call]
+  (let [target (rsm/allocate! (* 3 page))
+        outside (fn [] (concat (rsm/get-bytes target 0 page) (rsm/get-bytes target (* 2 page) page)))
+        named (fn [result] (if (map? result) [:failed (:rsm/error result)] [:done]))]
+    (try
+      (named
+       (error/catching
+         (with-open [im ^ImportSegment (rsm/connect! @controller {:node 1 :segment-id 77 :timeout-ms 2000})]
+           (case call
+             :connect nil
+             :get (rsm/get! im 0 target page page)
+             :put (rsm/put! im 0 target page page)
+             :atomic (rsm/get-and-add-long! im 0 1)
+             :post (rsm/signal-post! im)
+             :wait (dotimes [_ 3] (rsm/signal-wait! im {:timeout-ms 500}))
+             :map (do (rsm/map! im) (rsm/pull! (rsm/mapping im)))))
+         nil))
+      (finally
+        (when-not (every? zero? (outside)) (throw (ex-info "written outside of the target" {})))
+        (rsm/free! target)))))
+
+(defn- good-answer [size]
+  (fn [{:keys [connection tag]}]
+    [{:type :answer :connection connection :tag tag :body (wire/bytes-of [:u64 size] [:u64 0] [:u32 1] [:u32 0])}]))
+
+(defn- echo [type body & {:as more}]
+  (fn [{:keys [connection tag]}] [(merge {:type type :connection connection :tag tag :body body} more)]))
+
+(def ^:private well-behaved
+  "What a gateway answers to each type of frame."
+  {:hello (echo :welcome (wire/bytes-of [:u32 5000]))
+   :ping (echo :pong wire/nothing)
+   :connect (good-answer (* 4 page))
+   :get (fn [{:keys [connection tag body]}]
+          [{:type :data :connection connection :tag tag :body (byte-array (wire/number-at body 8 :u32))}])
+   :atomic (echo :result (byte-array 8))
+   :barrier (echo :done wire/nothing)
+   :post (echo :done wire/nothing)})
+
+(defn- serve!
+  "A gateway, until the socket is closed, that answers as the atom says."
+  [^ServerSocket server own answers]
+  (future
+    (try
+      (while true
+        (let [plain (.accept server)]
+          (future
+            (try
+              (wire/with-link [link (wire/answer-tls plain own)]
+                (wire/greet! link 1)
+                (loop []
+                  (let [found (wire/read-frame link)]
+                    (when-not (= :end found)
+                      (when (map? found)
+                        (when-let [answer (get @answers (:type found))]
+                          (apply wire/send! link (answer found))))
+                      (recur)))))
+              (catch Exception _)))))
+      (catch IOException _))))
+
+(def ^:private lies
+  "What a hostile gateway answers to one type of frame, by the call that it is about."
+  (let [event (fn [n] (fn [{:keys [connection] :as asked}]
+                        (into (vec ((:connect well-behaved) asked)) (repeat 3 {:type :event :connection connection :body (wire/bytes-of [:u32 n])}))))
+        instead (for [type [:data :result :done :answer :welcome :pong :event :revoked :credit :put :hello 0 99], n [0 8 4096 65536]]
+                  [type n (echo type (byte-array n))])]
+    (concat
+     (for [[call asked] {:connect :connect :get :get :put :barrier :atomic :atomic :post :post}
+           [type n answer] instead]
+       [call asked [type n] answer])
+     (for [n [0 1 4095 4097 8192 65536 65792]] [:get :get [:data n] (echo :data (byte-array n))])
+     (for [code [1 7 40 99 0xffff 0xfffe], [call asked] {:connect :connect :get :get :put :barrier :atomic :atomic :post :post}]
+       [call asked [:code code] (echo ({:connect :answer :get :data :barrier :done :atomic :result :post :done} asked)
+                                      (if (= :atomic asked) (byte-array 8) wire/nothing) :code code)])
+     (for [size [0 -1 1 4095 Long/MIN_VALUE Long/MAX_VALUE (bit-shift-left 1 46) (bit-shift-left 1 40)], call [:connect :map]]
+       [call :connect [:size size] (good-answer size)])
+     (for [text [(byte-array 100) (byte-array 60000) (byte-array [-1 -2 -3]) (.getBytes "{:a") (.getBytes "(((((((")]]
+       [:connect :connect [:layout (alength ^bytes text)]
+        (echo :answer (wire/bytes-of [:u64 (* 4 page)] [:u64 0] [:u32 1] [:u32 0] text))])
+     (for [n [0 1 0x7fffffff 0x80000000 0xffffffff]] [:wait :connect [:events n] (event n)])
+     (for [length [-1 0x7fffffff 0x80000000 70000]] [:get :get [:length length] (echo :data wire/nothing :length length)])
+     (for [code [0 1 4 5 0xffff], number [-1 0 1000000]]
+       [:get :connect [:revoked code number]
+        (fn [asked] (conj (vec ((:connect well-behaved) asked)) {:type :revoked :connection number :code code}))]))))
+
+(def ^:private documented
+  #{:rsm/conn-aborted :rsm/barrier-failure :rsm/barrier-open-failed :rsm/remote-node-unreachable :rsm/timeout :rsm/map-failed
+    :rsm/insufficient-resources :rsm/insufficient-mem :rsm/seg-not-published :rsm/internal-error :rsm/bad-length
+    :rsm/bad-library-version})
+
+(deftest a-gateway-that-lies
+  (with-hosts*
+    (fn [{:keys [ports keys opts]}]
+      (with-open [server (ServerSocket. (int (ports 1)) 50 (InetAddress/getByName "127.0.0.1"))]
+        (let [answers (atom well-behaved)]
+          (serve! server (keys 1) answers)
+          (child/with-child [c opts]
+            (child/value c '(require 'rsmapi.net-hostile-test))
+            (doseq [call [:connect :get :put :atomic :post :map]]
+              (is (= [:done] (child/value c `(import! ~call) 60000)) call))
+            (let [before (child/value c `(held))]
+              (doseq [[call asked what answer] lies]
+                (testing [call asked what]
+                  (reset! answers (assoc well-behaved asked answer))
+                  (let [[outcome error] (child/value c `(import! ~call) 60000)]
+                    (is (or (= :done outcome) (documented error)) error)
+                    (when (and (= call :get) (= asked :get) (not= what [:data page]))
+                      (is (not (and (= :done outcome) (not= [:data 4096] what)))))
+                    (reset! answers well-behaved))
+                  (is (eventually (= [:done] (child/value c `(import! :get) 60000))))))
+              (println " " (count lies) "lies")
+              (is (eventually (as-before? before (child/value c `(held)))) (pr-str before (child/value c `(held)))))))))))

@@ -8,7 +8,8 @@
            (java.security SecureRandom)
            (java.security.cert X509Certificate)
            (javax.net.ssl KeyManager SSLContext SSLSocket TrustManager X509ExtendedTrustManager X509KeyManager)
-           (org.rsmapi.net KeyFile)))
+           (org.rsmapi.net KeyFile)
+           (org.rsmapi.sys Credentials)))
 
 (set! *warn-on-reflection* true)
 
@@ -53,7 +54,7 @@
 
 (defn connect [number segment-id & {:keys [perm ms uid gid groups tag]}]
   {:type :connect :connection number :tag (or tag number)
-   :body (apply bytes-of [:u32 segment-id] [:u32 (or perm 0600)] [:u32 (or ms 5000)] [:u32 (or uid 0)] [:u32 (or gid 0)]
+   :body (apply bytes-of [:u32 segment-id] [:u32 (or perm 0600)] [:u32 (or ms 5000)] [:u32 (or uid (Credentials/uid))] [:u32 (or gid (Credentials/gid))]
                 [:u32 (count groups)] (map #(vector :u32 %) groups))})
 
 (defn put [number offset ^bytes data] {:type :put :connection number :body (bytes-of [:u64 offset] data)})
