@@ -23,6 +23,8 @@ import org.rsmapi.sys.Stack;
 final class Lane {
     /** A thread that waits for its turn to read looks that often. */
     private static final long TURN_NANOS = 50_000_000;
+    /** A gateway that gives signs of life, but does not do what it is asked for, has so many times the time limit. */
+    private static final long GIVE_UP_TIMES = 30;
 
     private static final int LONGEST_REASON = 200;
 
@@ -258,7 +260,11 @@ final class Lane {
     private void awaitCredit(int bytes) {
         flushOut();
         Reply credit = new Reply(Frame.CREDIT);
-        wait(credit, () -> sent + bytes - arrived <= Frame.WINDOW, System.nanoTime() + Long.MAX_VALUE / 2, false);
+        Condition room = () -> sent + bytes - arrived <= Frame.WINDOW;
+        wait(credit, room, System.nanoTime() + GIVE_UP_TIMES * timeout, false);
+        if (!room.holds()) {
+            end("the other gateway does not take what is sent");
+        }
     }
 
     /** With the writing lock held. */
@@ -295,7 +301,7 @@ final class Lane {
         out.flip();
         try {
             // a link that nobody hears of is ended by the fabric's clock
-            channel.sendAll(out, System.nanoTime() + Long.MAX_VALUE / 2);
+            channel.sendAll(out, System.nanoTime() + GIVE_UP_TIMES * timeout);
         } catch (IOException e) {
             end(brokenBy(e));
             throw new Ended(ended);
@@ -350,7 +356,10 @@ final class Lane {
 
     /** Waits for a reply, also if the thread is interrupted. */
     void awaitAlways(Reply reply) {
-        wait(reply, reply::isHere, System.nanoTime() + Long.MAX_VALUE / 2, false);
+        wait(reply, reply::isHere, System.nanoTime() + GIVE_UP_TIMES * timeout, false);
+        if (!reply.isHere()) {
+            end("the other gateway does not answer");
+        }
         if (!reply.isHere() || reply.code() == Reply.LOST) {
             throw new Ended(ended == null ? "the link has ended" : ended);
         }
