@@ -321,7 +321,14 @@ final class Gateway {
                 + most + " connections of a node at most");
             return;
         }
-        connection.session().connections().put(connection.number(), connection);
+        if (connection.session().connections().putIfAbsent(connection.number(), connection) != null) { // both links ask at once
+            count.decrementAndGet();
+            connection.session().end("a connection with the number of another one");
+            return;
+        }
+        if (connection.session().isOver()) { // its connections may have been ended before
+            connection.end();
+        }
         if (!run(connection.segmentId(), () -> make(connection, deadline))) {
             answer(connection, RsmError.INSUFFICIENT_RESOURCES, "the other gateway has too many connects to make");
         }

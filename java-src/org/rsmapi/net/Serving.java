@@ -108,14 +108,13 @@ final class Serving extends Session {
         Incoming link = control();
         byte[] text = error == null ? connection.layout() : hint == null ? new byte[0] : hint.getBytes(StandardCharsets.UTF_8);
         int fields = error == null ? Served.DESCRIPTION_BYTES : 0;
-        link.whenRoom(fields + text.length, () -> {
-            ByteBuffer to =
-                link.add(Frame.ANSWER, 0, error == null ? 0 : error.code(), connection.number(), connection.tag(), fields + text.length);
-            if (error == null) {
-                connection.describe(to);
-            }
-            to.put(text);
-        });
+        ByteBuffer body = ByteBuffer.allocate(fields + text.length); // made now: the connection may be over when there is room
+        if (error == null) {
+            connection.describe(body);
+        }
+        body.put(text).flip();
+        link.whenRoom(body.remaining(), () ->
+            link.add(Frame.ANSWER, 0, error == null ? 0 : error.code(), connection.number(), connection.tag(), body.remaining()).put(body));
     }
 
     private static void get(Incoming link, Frame frame, Served connection, long offset, int length) {

@@ -64,6 +64,10 @@ abstract class Session implements Incoming.Taker {
         return new GatewayStatus.Caller(whose(), (System.nanoTime() - heardAt()) / 1_000_000, importers(), bytes);
     }
 
+    final boolean isOver() {
+        return over;
+    }
+
     /** Ends it: the links, and all connections. */
     final void end(String reason) {
         synchronized (this) {
