@@ -26,6 +26,7 @@ final class Doorkeeper implements Service.Handler {
     private final Gateway gateway;
     private final ServerSocketChannel port;
     private final Service service;
+    private final SelectionKey accepting;
     private final Set<Caller> callers = new LinkedHashSet<>();
 
     Doorkeeper(Gateway gateway, ServerSocketChannel port) throws IOException {
@@ -33,7 +34,7 @@ final class Doorkeeper implements Service.Handler {
         this.port = port;
         this.service = new Service("rsmapi-net-door");
         port.configureBlocking(false);
-        port.register(service.selector(), SelectionKey.OP_ACCEPT, this);
+        this.accepting = port.register(service.selector(), SelectionKey.OP_ACCEPT, this);
     }
 
     void start() {
@@ -52,6 +53,9 @@ final class Doorkeeper implements Service.Handler {
     /** Called often. */
     void tick(long now) {
         service.execute(() -> {
+            if (accepting.isValid()) {
+                accepting.interestOps(SelectionKey.OP_ACCEPT);
+            }
             for (Caller caller : new ArrayList<>(callers)) {
                 if (now - caller.deadline > 0) {
                     caller.refuse(caller.introduction.failure(new java.net.SocketTimeoutException()));
@@ -68,7 +72,8 @@ final class Doorkeeper implements Service.Handler {
                 admit(socket);
             }
         } catch (IOException e) {
-            gateway.refused(null, e.toString()); // descriptors, most likely
+            gateway.refused(null, "no connection can be accepted: " + e.getMessage()); // descriptors, most likely
+            key.interestOps(0); // until the clock ticks: else it would be tried without end
         }
     }
 
@@ -81,6 +86,7 @@ final class Doorkeeper implements Service.Handler {
             }
         } catch (RsmException e) {
             gateway.refused(address(socket), reason(e));
+            Link.close(socket);
         } catch (IOException e) {
             Link.close(socket);
         }

@@ -63,6 +63,8 @@ final class Fabric {
     private String stamp;
     private long lookedAt;
     private final long begun = System.nanoTime();
+    /** Who we are and whom we know, by the files as they were read last. */
+    private volatile Known known;
     private int uses;
     private volatile boolean stopping;
 
@@ -81,6 +83,8 @@ final class Fabric {
         this.gateway = new Gateway(this);
         this.watcher = new Watcher();
     }
+
+    private record Known(String stamp, Link.Identity identity) {}
 
     private static ThreadPoolExecutor pool(String name, int least, int most, boolean queued) {
         ThreadPoolExecutor made = new ThreadPoolExecutor(least, most, IDLE_SECONDS, TimeUnit.SECONDS,
@@ -240,6 +244,17 @@ final class Fabric {
      * @throws RsmException BAD_CONF
      */
     Link.Identity identity(String op) {
+        Path key = KeyFile.defaultFile(op, unit);
+        String found = stamp(key) + stamp(NodesFile.defaultFile(op, unit));
+        Known last = known;
+        if (last == null || !last.stamp().equals(found) || KeyFile.objection(last.identity().own().certificate()) != null) {
+            last = new Known(found, readIdentity(op)); // strangers at the door do not cause more than a look
+            known = last;
+        }
+        return last.identity();
+    }
+
+    private Link.Identity readIdentity(String op) {
         Link.Identity now = Place.identity(unit, op);
         if (now.here().node() != node) {
             throw ConfFile.failure(op, now.nodes().file()).with("node", now.here().node())

@@ -5,17 +5,12 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.NetworkInterface;
 import java.nio.channels.ServerSocketChannel;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.FutureTask;
-import java.util.concurrent.RejectedExecutionException;
-import java.util.concurrent.SynchronousQueue;
-import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
@@ -25,7 +20,6 @@ import org.rsmapi.spi.Interconnect;
 import org.rsmapi.spi.Interconnects;
 import org.rsmapi.sys.Fd;
 import org.rsmapi.sys.OsError;
-import org.rsmapi.sys.Threads;
 
 /**
  * The role of a host's gateway: who has the port of the node lets in other nodes, and is the importer of this host's segments for them.
@@ -34,25 +28,17 @@ import org.rsmapi.sys.Threads;
 final class Gateway {
     private static final long RETRY_NANOS = 500_000_000;
     private static final int BACKLOG = 128;
-    /** Connects to one segment that may wait for its exporter; others wait for them. */
-    private static final int CONNECTS_PER_SEGMENT = 4;
-    private static final int CONNECTORS = 64;
-    private static final int MOST_WAITING = 4_096;
     private static final int SESSIONS_PER_PARTY = 256;
     private static final long DESCRIPTORS_PER_CONNECTION = 16;
     private static final long LEAST_CONNECTIONS = 64;
-    private static final long IDLE_SECONDS = 5;
 
     private final Fabric fabric;
-    private final ThreadPoolExecutor connectors = new ThreadPoolExecutor(0, CONNECTORS, IDLE_SECONDS, TimeUnit.SECONDS,
-        new SynchronousQueue<>(), action -> Threads.daemon(action, "rsmapi-net-connect"));
+    /** By node, so that none keeps the others waiting. */
+    private final Map<Integer, Connects> connects = new ConcurrentHashMap<>();
     private final Map<String, Session> sessions = new ConcurrentHashMap<>();
     private final Map<Integer, AtomicLong> connectionsOfNodes = new ConcurrentHashMap<>();
-    /** Connects that wait, by segment. Guarded by itself. */
-    private final Map<Integer, Waiting> waiting = new HashMap<>();
     private final AtomicLong refusals = new AtomicLong();
     private final AtomicLong breaches = new AtomicLong();
-    private int allWaiting;
 
     private Doorkeeper door;
     private LocalDoor localDoor;
@@ -63,11 +49,6 @@ final class Gateway {
     private boolean tried;
     private volatile boolean closed;
     private volatile String lastRefusal;
-
-    private static final class Waiting {
-        private int running;
-        private final ArrayDeque<Runnable> queue = new ArrayDeque<>();
-    }
 
     Gateway(Fabric fabric) {
         this.fabric = fabric;
@@ -195,7 +176,7 @@ final class Gateway {
         synchronized (this) {
             stopServices();
         }
-        connectors.shutdown();
+        connects.values().forEach(Connects::stop);
     }
 
     synchronized Relay relay() {
@@ -329,51 +310,13 @@ final class Gateway {
         if (connection.session().isOver()) { // its connections may have been ended before
             connection.end();
         }
-        if (!run(connection.segmentId(), () -> make(connection, deadline))) {
+        if (!connects(connection).run(connection.segmentId(), () -> make(connection, deadline))) {
             answer(connection, RsmError.INSUFFICIENT_RESOURCES, "the other gateway has too many connects to make");
         }
     }
 
-    /** Runs what waits for an exporter, but not too many for one segment at a time: others have others. */
-    private boolean run(int segmentId, Runnable action) {
-        synchronized (waiting) {
-            Waiting same = waiting.computeIfAbsent(segmentId, key -> new Waiting());
-            if (same.running >= CONNECTS_PER_SEGMENT) {
-                if (allWaiting < MOST_WAITING) {
-                    allWaiting++;
-                    same.queue.add(action);
-                    return true;
-                }
-                return false;
-            }
-            same.running++;
-            try {
-                connectors.execute(() -> runAll(segmentId, action));
-                return true;
-            } catch (RejectedExecutionException e) {
-                same.running--;
-                return false;
-            }
-        }
-    }
-
-    private void runAll(int segmentId, Runnable first) {
-        Runnable action = first;
-        while (action != null) {
-            try {
-                action.run();
-            } finally {
-                synchronized (waiting) {
-                    Waiting same = waiting.get(segmentId);
-                    action = same.queue.poll();
-                    if (action != null) {
-                        allWaiting--;
-                    } else if (--same.running == 0) {
-                        waiting.remove(segmentId);
-                    }
-                }
-            }
-        }
+    private Connects connects(Served connection) {
+        return connects.computeIfAbsent(connection.session().peer().node(), node -> new Connects());
     }
 
     private void make(Served connection, long deadline) {

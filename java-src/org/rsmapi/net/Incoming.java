@@ -109,6 +109,8 @@ final class Incoming implements Service.Handler {
         turn.lock();
         try {
             takeTurn();
+        } catch (RuntimeException | Error e) {
+            ended.accept("the gateway has failed: " + e); // nobody knows what has been done of a frame
         } finally {
             turn.unlock();
         }

@@ -65,6 +65,7 @@ final class LocalDoor implements Service.Handler {
     private final Service service;
     private final Fd listener;
     private final ServerSocketChannel port;
+    private final SelectionKey accepting;
     private final Poll.Group wakers = new Poll.Group();
     private final Thread thread = Threads.daemon(this::run, "rsmapi-net-local");
     /** By the secret that a process has to send; in the order in which they were given. Guarded by itself. */
@@ -80,7 +81,7 @@ final class LocalDoor implements Service.Handler {
         this.listener = listener;
         this.port = port;
         port.configureBlocking(false);
-        port.register(service.selector(), SelectionKey.OP_ACCEPT, this);
+        this.accepting = port.register(service.selector(), SelectionKey.OP_ACCEPT, this);
     }
 
     /**
@@ -212,7 +213,8 @@ final class LocalDoor implements Service.Handler {
                 }
             }
         } catch (IOException e) {
-            gateway.refused(null, e.toString());
+            gateway.refused(null, "no connection can be accepted: " + e.getMessage());
+            key.interestOps(0); // until the clock ticks
         }
     }
 
@@ -222,6 +224,9 @@ final class LocalDoor implements Service.Handler {
     /** Called often. */
     void tick(long now) {
         service.execute(() -> {
+            if (accepting.isValid()) {
+                accepting.interestOps(SelectionKey.OP_ACCEPT);
+            }
             for (Map.Entry<Caller, Long> each : new ArrayList<>(callers.entrySet())) {
                 if (now - each.getValue() > 0) {
                     each.getKey().end();

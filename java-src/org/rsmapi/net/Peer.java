@@ -115,7 +115,7 @@ final class Peer implements Lane.Receiver {
             calling = true;
             byte[] id = new byte[Hello.SESSION_BYTES];
             RANDOM.nextBytes(id);
-            fabric.work(() -> {
+            begin(() -> calling = false, () -> {
                 RsmException failed = null;
                 Lane made = null;
                 try {
@@ -128,6 +128,19 @@ final class Peer implements Lane.Receiver {
                     called(made, id, failed);
                 }
             });
+        }
+    }
+
+    /** Has a thread do something that may wait. With the monitor held. */
+    private void begin(Runnable ifNot, Runnable action) {
+        boolean begun = false;
+        try {
+            fabric.work(action);
+            begun = true;
+        } finally {
+            if (!begun) {
+                ifNot.run();
+            }
         }
     }
 
@@ -227,7 +240,7 @@ final class Peer implements Lane.Receiver {
         if (bulk == null && !callingBulk) {
             callingBulk = true;
             byte[] id = session;
-            fabric.work(() -> {
+            begin(() -> callingBulk = false, () -> {
                 Lane made = null;
                 try {
                     made = makeLane(id, true);
