@@ -61,6 +61,7 @@ int main(void) {
     UCP(OP_ATTR_FIELD_FLAGS)
     UCP(EP_CLOSE_FLAG_FORCE)
 
+    SIZE(ucs_status_t, STATUS)
     UCS(OK)
     UCS(INPROGRESS)
     UCS(ERR_NO_MEMORY)

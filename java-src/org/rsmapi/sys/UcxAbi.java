@@ -59,6 +59,7 @@ final class UcxAbi {
     static final int EP_CLOSE_FLAG_FORCE = 1;
 
     /** ucs_status_t: those that the library itself looks at. */
+    static final int STATUS_BYTES = 1;
     static final int OK = 0;
     static final int INPROGRESS = 1;
     static final int ERR_NO_MEMORY = -4;
