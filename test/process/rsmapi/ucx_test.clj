@@ -52,7 +52,7 @@
        (def local (doto (Memory. length) .clear))
        (def worker (UcxWorker/open "lo"))
        (def peer (.connect worker (unhex worker-address)))
-       (def key (.key peer (unhex key))))
+       (def remote (.key peer (unhex key))))
      (defn digest [memory offset length]
        (let [sum (java.util.zip.CRC32C.)]
          (.update sum (.getByteBuffer memory offset length))
@@ -218,36 +218,36 @@
                              shift (range 8)
                              :let [n 4096, from (+ 8 shift), to (+ 2048 (- 7 shift))]
                              :when (do (fill! local n (+ size shift))
-                                       (.put peer (+ (address local) from) key to size (deadline 10000))
+                                       (.put peer (+ (address local) from) remote to size (deadline 10000))
                                        (.flush peer (deadline 10000))
-                                       (.get peer (+ (address local) to) key to size (deadline 10000))
+                                       (.get peer (+ (address local) to) remote to size (deadline 10000))
                                        (not= (digest local from size) (digest local to size)))]
                          [size shift]))))))
     (doseq [size [1 8 511 4096 65535 65536 65537 1000003 (* 8 1024 1024)]
             offset [0 1 4095]
             :let [put (child/value importer
                                    (list 'do (list 'fill! 'local size (+ size offset))
-                                         (list '.put 'peer '(address local) 'key offset size '(deadline 10000))
+                                         (list '.put 'peer '(address local) 'remote offset size '(deadline 10000))
                                          '(.flush peer (deadline 10000))
                                          (list 'digest 'local 0 size)))]]
       (is (= put (child/value exporter (list 'digest 'memory offset size))) [:put size offset])
       (is (= put (child/value importer
                               (list 'do '(.clear local)
-                                    (list '.get 'peer '(address local) 'key offset size '(deadline 10000))
+                                    (list '.get 'peer '(address local) 'remote offset size '(deadline 10000))
                                     (list 'digest 'local 0 size))))
           [:get size offset]))
     (testing "many puts, one flush"
       (is (= (child/value importer '(do (fill! local 65536 7)
-                                        (dotimes [i 8192] (.put peer (+ (address local) (* 8 i)) key (* 8 i) 8 (deadline 10000)))
+                                        (dotimes [i 8192] (.put peer (+ (address local) (* 8 i)) remote (* 8 i) 8 (deadline 10000)))
                                         (.flush peer (deadline 10000))
                                         (digest local 0 65536)))
              (child/value exporter '(digest memory 0 65536)))))
     (testing "nothing"
-      (is (= :ok (child/value importer (list 'status (list 'fn [] (list '.put 'peer '(address local) 'key length 0 '(deadline 1000))))))))
+      (is (= :ok (child/value importer (list 'status (list 'fn [] (list '.put 'peer '(address local) 'remote length 0 '(deadline 1000))))))))
     (testing "beyond the region"
       (doseq [[offset n] [[length 1] [-1 1] [0 (inc length)] [Long/MAX_VALUE 1] [0 -1] [1 Long/MAX_VALUE]]
               call '[.put .get]]
-        (is (= :OUT_OF_RANGE (child/value importer (list 'status (list 'fn [] (list call 'peer '(address local) 'key offset n '(deadline 1000)))))))))
+        (is (= :OUT_OF_RANGE (child/value importer (list 'status (list 'fn [] (list call 'peer '(address local) 'remote offset n '(deadline 1000)))))))))
     (testing "two threads"
       (is (= [true true]
              (child/value importer
@@ -255,29 +255,29 @@
                                         (future
                                           (let [mine (doto (Memory. 4096) (fill! 4096 at)), back (Memory. 4096)]
                                             (every? true? (repeatedly 300 (fn []
-                                                                            (.put peer (address mine) key at 4096 (deadline 10000))
+                                                                            (.put peer (address mine) remote at 4096 (deadline 10000))
                                                                             (.flush peer (deadline 10000))
-                                                                            (.get peer (address back) key at 4096 (deadline 10000))
+                                                                            (.get peer (address back) remote at 4096 (deadline 10000))
                                                                             (= (digest mine 0 4096) (digest back 0 4096))))))))]
                              (mapv deref [(work 0) (work 8192)]))))))
-    (child/value importer '(do (.close worker) (.close worker) (.close peer) (.close key)))
+    (child/value importer '(do (.close worker) (.close worker) (.close peer) (.close remote)))
     (child/value exporter '(quit!))))
 
 (deftest closed-things
   (with-ucx "closing" [exporter importer]
     (let [[address key] (connected! exporter importer 65536)]
-      (child/value importer '(.close key))
-      (is (= :CANCELED (child/value importer '(status #(.put peer (address local) key 0 8 (deadline 1000))))))
+      (child/value importer '(.close remote))
+      (is (= :CANCELED (child/value importer '(status #(.put peer (address local) remote 0 8 (deadline 1000))))))
       (child/value importer '(.close peer))
       (is (= [:CANCELED :CANCELED] (child/value importer (list 'mapv 'status [(list 'fn [] '(.flush peer (deadline 1000)))
                                                                              (list 'fn [] (list '.key 'peer (list 'unhex key)))]))))
       (testing "a key of another peer"
         (child/value importer (list 'do (list 'def 'one (list '.connect 'worker (list 'unhex address)))
                                     (list 'def 'other (list '.connect 'worker (list 'unhex address)))
-                                    (list 'def 'key (list '.key 'one (list 'unhex key)))
+                                    (list 'def 'remote (list '.key 'one (list 'unhex key)))
                                     nil))
-        (is (= [:CANCELED :ok] (child/value importer '(mapv status [#(.put other (address local) key 0 8 (deadline 1000))
-                                                                    #(.put one (address local) key 0 8 (deadline 5000))])))))
+        (is (= [:CANCELED :ok] (child/value importer '(mapv status [#(.put other (address local) remote 0 8 (deadline 1000))
+                                                                    #(.put one (address local) remote 0 8 (deadline 5000))])))))
       (child/value importer '(.close worker))
       (is (= (vec (repeat 4 :CANCELED))
              (child/value importer (list 'mapv 'status [(list 'fn [] '(.progress worker)) (list 'fn [] '(.address worker))
@@ -287,7 +287,7 @@
         (child/value exporter '(do (reset! going false) (.join server)))
         (doseq [what '[peer worker]]
           (child/value importer (list 'do (list 'connect! 65536 address key) nil))
-          (is (= :CANCELED (child/value importer (list 'let ['waiting '(future (status #(do (.put peer (address local) key 0 65536 (deadline 20000))
+          (is (= :CANCELED (child/value importer (list 'let ['waiting '(future (status #(do (.put peer (address local) remote 0 65536 (deadline 20000))
                                                                                             (.flush peer (deadline 20000)))))]
                                                        '(Thread/sleep 100)
                                                        (list '.close what)
@@ -298,7 +298,7 @@
   (with-ucx "a region is closed" [exporter importer]
     (connected! exporter importer 1048576)
     (let [writing (child/send! importer '(loop [i 0]
-                                           (let [s (status #(do (.put peer (address local) key 0 65536 (deadline 1000))
+                                           (let [s (status #(do (.put peer (address local) remote 0 65536 (deadline 1000))
                                                                 (.flush peer (deadline 1000))))]
                                              (if (and (= s :ok) (< i 2000)) (recur (inc i)) s))))]
       (Thread/sleep 50)
@@ -313,28 +313,31 @@
 
 (def ^:private attempts
   "What importers do to a peer that is gone."
-  {:put   '(fn [] (.put peer (address local) key 0 8388608 (deadline 300)) (.flush peer (deadline 300)))
-   :small '(fn [] (.put peer (address local) key 0 8 (deadline 300)) (.flush peer (deadline 300)))
-   :get   '(fn [] (.get peer (address local) key 0 65536 (deadline 300)))})
+  {:put   '(fn [] (.put peer (address local) remote 0 8388608 (deadline 300)) (.flush peer (deadline 300)))
+   :small '(fn [] (.put peer (address local) remote 0 8 (deadline 300)) (.flush peer (deadline 300)))
+   :get   '(fn [] (.get peer (address local) remote 0 65536 (deadline 300)))})
 
 (defn- ends-in-time? [[status ms]]
   (and (not= :ok status) (> 3000 ms)))
 
 (deftest a-peer-that-is-stopped
-  (with-ucx "a stopped peer" [exporter importer]
+  ;; The exporter is not continued: where an importer has given up meanwhile, libucp 1.13.1 over tcp can
+  ;; end the exporter's process, by "Fatal: unexpected error: Endpoint timeout" or an assertion.
+  (with-ucx "a stopped peer" [importer]
     (doseq [[what attempt] attempts
             first-use      [false true]]
-      (connected! exporter importer 8388608)
-      (when first-use
-        (is (= :ok (child/value importer '(status #(do (.put peer (address local) key 0 8 (deadline 5000)) (.flush peer (deadline 5000))))))))
-      (child/signal! exporter "STOP")
-      (let [result (child/value importer (list 'timed attempt))]
-        (is (ends-in-time? result) [what first-use result])
-        (is (= :TIMED_OUT (first result)))
-        (is (ends-in-time? (child/value importer (list 'timed attempt))) "and fails at once afterwards"))
-      (child/value importer '(.close worker))
-      (child/signal! exporter "CONT")
-      (child/value exporter '(quit!)))))
+      (child/with-child [exporter over-tcp]
+        (child/value exporter helpers)
+        (connected! exporter importer 8388608)
+        (when first-use
+          (is (= :ok (child/value importer '(status #(do (.put peer (address local) remote 0 8 (deadline 5000)) (.flush peer (deadline 5000))))))))
+        (child/signal! exporter "STOP")
+        (let [result (child/value importer (list 'timed attempt))]
+          (is (ends-in-time? result) [what first-use result])
+          (is (= :TIMED_OUT (first result)) what)
+          (is (ends-in-time? (child/value importer (list 'timed attempt))) "and fails at once afterwards"))
+        (child/value importer '(.close worker))
+        (child/kill-9! exporter)))))
 
 (deftest a-peer-that-is-killed
   (with-ucx "a killed peer" [importer]
@@ -344,7 +347,7 @@
         (child/value exporter helpers)
         (connected! exporter importer 8388608)
         (when first-use
-          (is (= :ok (child/value importer '(status #(do (.put peer (address local) key 0 8 (deadline 5000)) (.flush peer (deadline 5000))))))))
+          (is (= :ok (child/value importer '(status #(do (.put peer (address local) remote 0 8 (deadline 5000)) (.flush peer (deadline 5000))))))))
         (child/kill-9! exporter)
         (let [result (child/value importer (list 'timed attempt))]
           (is (ends-in-time? result) [what first-use result]))
@@ -354,7 +357,7 @@
         (child/value exporter helpers)
         (connected! exporter importer 8388608)
         (let [writing (child/send! importer '(loop [i 0]
-                                               (let [[s ms] (timed #(do (.put peer (address local) key 0 8388608 (deadline 3000))
+                                               (let [[s ms] (timed #(do (.put peer (address local) remote 0 8388608 (deadline 3000))
                                                                         (.flush peer (deadline 3000))))]
                                                  (if (and (= s :ok) (< i 10000)) (recur (inc i)) [s ms]))))]
           (Thread/sleep 100)
@@ -371,13 +374,13 @@
         (child/with-child [importer over-tcp]
           (child/value importer helpers)
           (child/value importer (list 'do (list 'connect! 1048576 address key) nil))
-          (child/send! importer '(while true (.put peer (address local) key 0 1048576 (deadline 5000)) (.flush peer (deadline 5000))))
+          (child/send! importer '(while true (.put peer (address local) remote 0 1048576 (deadline 5000)) (.flush peer (deadline 5000))))
           (Thread/sleep 100)
           (child/kill-9! importer)))
       (child/with-child [importer over-tcp]
         (child/value importer helpers)
         (child/value importer (list 'do (list 'connect! 1048576 address key) nil))
-        (is (= :ok (child/value importer '(status #(do (.put peer (address local) key 0 8 (deadline 5000)) (.flush peer (deadline 5000))))))))
+        (is (= :ok (child/value importer '(status #(do (.put peer (address local) remote 0 8 (deadline 5000)) (.flush peer (deadline 5000))))))))
       (child/value exporter '(quit!)))))
 
 ;; --------------------------------------------------------------- bad input
@@ -400,7 +403,7 @@
         (is (= [:INVALID_ADDR :INVALID_ADDR]
                (child/value importer (list 'mapv 'status [(list 'fn [] (list '.connect 'worker (list 'unhex key)))
                                                           (list 'fn [] (list '.key 'peer (list 'unhex address)))])))))
-      (is (= :ok (child/value importer '(status #(do (.put peer (address local) key 0 8 (deadline 5000)) (.flush peer (deadline 5000)))))))
+      (is (= :ok (child/value importer '(status #(do (.put peer (address local) remote 0 8 (deadline 5000)) (.flush peer (deadline 5000)))))))
       (testing "memory that is none"
         (is (= [:INVALID_PARAM :INVALID_PARAM :INVALID_PARAM]
                (child/value importer '(mapv status [#(.register worker 0 8 true) #(.register worker (address local) 0 true)
@@ -414,8 +417,8 @@
           rounds   (fn [n]
                      (child/value importer
                                   (list 'dotimes ['_ n]
-                                        (list 'connect! 1048576 address key)
-                                        '(.put peer (address local) key 0 8 (deadline 5000))
+                                        (list 'connect! 4096 address key)
+                                        '(.put peer (address local) remote 0 8 (deadline 5000))
                                         '(.flush peer (deadline 5000))
                                         '(.register worker (address local) 4096 false)
                                         '(status (fn [] (UcxWorker/open "mlx5_99:1")))
