@@ -96,7 +96,8 @@ public final class Ucx {
             bind();
             readVersion();
         } catch (UnsatisfiedLinkError | OsError e) {
-            return LIBRARY + " cannot be loaded: " + e.getMessage();
+            String reason = String.valueOf(e.getMessage());
+            return LIBRARY + " cannot be loaded: " + reason.lines().skip(reason.lines().count() > 1 ? 1 : 0).findFirst().orElse("");
         }
         return major == UcxAbi.API_MAJOR && minor >= UcxAbi.API_MINOR ? null
             : LIBRARY + " has version " + version + ", and " + UcxAbi.API_MAJOR + "." + UcxAbi.API_MINOR + " or a later 1.x is needed";
