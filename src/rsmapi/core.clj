@@ -78,8 +78,8 @@
   Errors, in order: :rsm/bad-conf (no such node), :rsm/ctlr-not-present (also: an effect of a
   system call that the library needs is missing), :rsm/insufficient-resources,
   :rsm/insufficient-mem. Net controllers: also :rsm/bad-conf (the key or the nodes file, with
-  :rsm/file and :rsm/line), :rsm/remote-node-unreachable (this process cannot read the key, and
-  no process of this host plays the gateway).
+  :rsm/file and :rsm/line; this process cannot read the key, and no process of this host plays the
+  gateway), :rsm/remote-node-unreachable (the gateway of this host does not let it in).
   rsm_get_controller(3RSM)."
   (^Controller [name] (get-controller name nil))
   (^Controller [name opts]

@@ -100,7 +100,7 @@
     :file        required. The rest of the last page is zero
     :id          the segment id; default: one is assigned
     :perm        the permission for each node, such as 0644; default: 0666 less the umask
-    :controller  \"loopback\", the default, or \"shm0\" to \"shm31\"
+    :controller  \"loopback\", the default, \"shm0\" to \"shm31\", or \"net0\" to \"net7\"
     :node        this process's node on an shm controller"
   [opts]
   (perform :export opts))

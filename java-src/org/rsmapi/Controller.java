@@ -49,8 +49,7 @@ public final class Controller implements AutoCloseable {
      * @param name  {@code loopback}, {@code shm0}, {@code net0} and so on, upper or lower case; null means {@code loopback}. A name without
      *              a number means unit 0
      * @throws RsmException CTLR_NOT_PRESENT, BAD_CONF (the configured node is not one; the key or the nodes file of hosts),
-     *     REMOTE_NODE_UNREACHABLE (this process cannot read the host's key, and none of this host plays the gateway),
-     *     INSUFFICIENT_RESOURCES (a class cannot be loaded, without free descriptors)
+     *     REMOTE_NODE_UNREACHABLE (the gateway of this host does not let this process in), INSUFFICIENT_RESOURCES (a class cannot be loaded, without free descriptors)
      */
     public static Controller get(String name) {
         return open(name, CONFIGURED_NODE);

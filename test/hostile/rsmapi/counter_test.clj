@@ -94,7 +94,7 @@
 
 (defn- call [method target & args]
   (let [^Method m (first (filter #(and (= method (.getName ^Method %)) (= (count args) (.getParameterCount ^Method %)))
-                                 (.getDeclaredMethods events-class)))]
+                                 (mapcat #(.getDeclaredMethods ^Class %) [events-class (.getSuperclass events-class)])))]
     (.setAccessible m true)
     (.invoke m target (to-array args))))
 

@@ -133,10 +133,10 @@
       (child/with-child [stranger {:uid 2001 :gid 3001}]
         (child/value stranger '(do (def listener
                                      (let [^java.lang.reflect.Method name (.getDeclaredMethod (Class/forName "org.rsmapi.net.LocalDoor") "name"
-                                                                                              (into-array Class [java.nio.file.Path]))]
+                                                                                              (into-array Class [String java.nio.file.Path]))]
                                        (.setAccessible name true)
                                        (org.rsmapi.sys.Sockets/listen
-                                        (.invoke name nil (object-array [(org.rsmapi.net.KeyFile/defaultFile "test" 0)])) 5)))
+                                        (.invoke name nil (object-array ["net0" (org.rsmapi.net.KeyFile/defaultFile "test" 0)])) 5)))
                                    nil))
         (is (= :rsm/remote-node-unreachable (failure (hosts/gateway-status))))
         (System/setProperty "rsmapi.gateway" "other")

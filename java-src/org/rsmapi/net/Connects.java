@@ -9,7 +9,7 @@ import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import org.rsmapi.sys.Threads;
 
-/** The connects of one node's importers, which wait for exporters: a few threads, and few of them for one segment. */
+/** The connects of one node's or one user's importers, which wait for others: a few threads, and few of them for one segment. */
 final class Connects {
     private static final int MOST_THREADS = 16;
     /** Those to one segment that may wait for its exporter; others wait for them. */

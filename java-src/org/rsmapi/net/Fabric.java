@@ -35,7 +35,7 @@ final class Fabric {
     private static final String TIMEOUT = "rsmapi.net.timeout";
     private static final int DEFAULT_TIMEOUT = 1_000;
     private static final int LEAST_TIMEOUT = 100;
-    private static final int MOST_TIMEOUT = 60_000;
+    static final int MOST_TIMEOUT = 60_000;
     /** How often in the time limit the clock ticks at least, and how long it waits at most. */
     private static final int TICKS = 10;
     private static final long LONGEST_STEP = 100_000_000;
@@ -132,7 +132,7 @@ final class Fabric {
             made = new Fabric(unit, place);
             made.watcher.start();
             if (!made.local) {
-                made.gateway.tick(System.nanoTime(), false);
+                made.gateway.open();
             }
             Threads.start(made.clock);
             RUNNING.put(unit, made);
@@ -279,6 +279,11 @@ final class Fabric {
             return peers.computeIfAbsent(other, number -> new Peer(this, number));
         }
         return known;
+    }
+
+    /** Another node of those that the nodes file had when the clock looked last; null if it is none. */
+    Peer knownPeer(int other) {
+        return peers.get(other);
     }
 
     private List<Peer> peers() {

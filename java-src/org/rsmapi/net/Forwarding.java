@@ -36,7 +36,12 @@ final class Forwarding extends Session {
 
     @Override
     String whose() {
-        return "process " + pid + " of user " + Integer.toUnsignedString(user.uid());
+        return "process " + pid + " of " + party();
+    }
+
+    @Override
+    String party() {
+        return "user " + Integer.toUnsignedString(user.uid());
     }
 
     @Override
@@ -189,11 +194,10 @@ final class Forwarding extends Session {
         }
         Forwarded connection = new Forwarded(number);
         connections.put(number, connection);
-        try {
-            gateway().fabric().work(() -> connect(connection, tag, asked));
-        } catch (RsmException e) {
+        if (!gateway().connects(this).run(asked.segmentId(), () -> connect(connection, tag, asked))) {
             connections.remove(number);
-            refuse(number, tag, e);
+            refuse(number, tag, RsmException.of(RsmError.INSUFFICIENT_RESOURCES, "import-connect")
+                .hint("the gateway of this host has too many connects to make"));
         }
     }
 

@@ -28,13 +28,13 @@ import org.rsmapi.sys.OsError;
 final class Gateway {
     private static final long RETRY_NANOS = 500_000_000;
     private static final int BACKLOG = 128;
-    private static final int SESSIONS_PER_PARTY = 256;
+    private static final int SESSIONS_PER_PARTY = 128;
     private static final long DESCRIPTORS_PER_CONNECTION = 16;
     private static final long LEAST_CONNECTIONS = 64;
 
     private final Fabric fabric;
-    /** By node, so that none keeps the others waiting. */
-    private final Map<Integer, Connects> connects = new ConcurrentHashMap<>();
+    /** By party, so that none keeps the others waiting. */
+    private final Map<String, Connects> connects = new ConcurrentHashMap<>();
     private final Map<String, Session> sessions = new ConcurrentHashMap<>();
     private final Map<Integer, AtomicLong> connectionsOfNodes = new ConcurrentHashMap<>();
     private final AtomicLong refusals = new AtomicLong();
@@ -45,8 +45,8 @@ final class Gateway {
     private Service control;
     private Service bulk;
     private Relay relay;
-    private long triedAt;
-    private boolean tried;
+    private long triedAt = System.nanoTime();
+    private boolean trying;
     private volatile boolean closed;
     private volatile String lastRefusal;
 
@@ -65,13 +65,11 @@ final class Gateway {
         if (closed) {
             return;
         }
-        boolean open;
         synchronized (this) {
-            open = door != null;
-            if (!open && (!tried || now - triedAt > RETRY_NANOS)) {
-                tried = true;
+            if (door == null && !trying && now - triedAt > RETRY_NANOS) {
                 triedAt = now;
-                tryToOpen();
+                trying = true;
+                retry();
             }
             if (door != null) {
                 door.tick(now);
@@ -85,10 +83,33 @@ final class Gateway {
         for (Session session : new ArrayList<>(sessions.values())) {
             if (stoodStill) {
                 session.control().forgive(now);
-            } else if (now - session.heardAt() > fabric.timeout()) {
+            } else if (now - session.heardAt() > session.limit()) {
                 session.end("nothing was heard of the node");
             }
         }
+    }
+
+    /** Tries again to get the port, in a thread that may wait: the name of the host has to be looked up. */
+    private void retry() {
+        boolean begun = false;
+        try {
+            fabric.work(() -> {
+                try {
+                    open();
+                } finally {
+                    tried();
+                }
+            });
+            begun = true;
+        } catch (RsmException e) {
+            lastRefusal = "the port cannot be had: " + e.getMessage();
+        } finally {
+            trying = begun;
+        }
+    }
+
+    private synchronized void tried() {
+        trying = false;
     }
 
     private void openLocalDoor() {
@@ -99,13 +120,22 @@ final class Gateway {
         }
     }
 
-    private void tryToOpen() {
-        ServerSocketChannel port = null;
-        boolean done = false;
+    /** Tries to get the port. It may wait until the name of the host is looked up. */
+    void open() {
         try {
-            NodesFile.Entry here = fabric.identity("gateway").here();
-            port = ServerSocketChannel.open();
-            port.bind(address(here), BACKLOG);
+            open(address(fabric.identity("gateway").here()));
+        } catch (IOException | RsmException | OsError e) {
+            lastRefusal = "the port cannot be had: " + e.getMessage();
+        }
+    }
+
+    private synchronized void open(InetSocketAddress address) throws IOException {
+        if (closed || door != null) {
+            return;
+        }
+        ServerSocketChannel port = ServerSocketChannel.open();
+        try {
+            port.bind(address, BACKLOG);
             control = new Service("rsmapi-net-control");
             bulk = new Service("rsmapi-net-bulk");
             relay = new Relay();
@@ -114,11 +144,9 @@ final class Gateway {
             bulk.start();
             keeper.start();
             door = keeper;
-            done = true;
-        } catch (IOException | RsmException | OsError e) {
-            lastRefusal = "the port cannot be had: " + e.getMessage();
+            openLocalDoor();
         } finally {
-            if (!done) {
+            if (door == null) {
                 Link.close(port);
                 stopServices();
             }
@@ -126,10 +154,10 @@ final class Gateway {
     }
 
     /** The address of the nodes file, if it is one of this host's; else all of them. */
-    private static InetSocketAddress address(NodesFile.Entry here) throws IOException {
-        InetAddress named = null;
+    private InetSocketAddress address(NodesFile.Entry here) throws IOException {
+        InetAddress named;
         try {
-            named = InetAddress.getByName(here.host());
+            named = Link.resolved(here, fabric.timeoutMillis());
         } catch (IOException e) {
             return new InetSocketAddress(here.port());
         }
@@ -200,32 +228,24 @@ final class Gateway {
     /** A process of this host has said what it wants. */
     void letInLocal(Channel channel, Connect.User user, int pid, Frame first) {
         Hello hello = Hello.read(first);
-        Peer peer = null;
-        try {
-            peer = hello == null ? null : fabric.peer(hello.node());
-        } catch (RsmException e) {
-            refused(null, Doorkeeper.reason(e));
-        }
+        Peer peer = hello == null ? null : fabric.knownPeer(hello.node());
         if (peer == null) {
             refused(null, "process " + pid + " of this host does not begin with a HELLO for another node");
             channel.close();
             return;
         }
         String id = "user " + user.uid() + "/" + peer.node() + "/" + HexFormat.of().formatHex(hello.session());
-        Peer to = peer;
         if ((first.flags() & Frame.BULK) != 0) {
-            Frame kept = first;
-            int end = first.end();
             fabric.work(() -> {
-                if (to.makeBulk() == null) {
+                if (peer.makeBulk() == null) {
                     channel.close(); // the process goes on without
                 } else {
-                    letIn(channel, kept, id, null);
+                    letIn(channel, first, id, null);
                 }
             });
             return;
         }
-        letIn(channel, first, id, () -> new Forwarding(this, id, to, user, pid));
+        letIn(channel, first, id, () -> new Forwarding(this, id, peer, user, pid));
     }
 
     private void letIn(Channel channel, Frame hello, String id, Supplier<Session> making) {
@@ -241,21 +261,22 @@ final class Gateway {
                 link = new Incoming(this, isBulk ? bulk : control, channel, session, session::end);
             }
             if (!isBulk) {
-                session.setControl(link);
+                int millis = Math.min(Hello.read(hello).millis(), Fabric.MOST_TIMEOUT);
+                session.setControl(link, Math.max(fabric.timeout(), TimeUnit.MILLISECONDS.toNanos(millis)));
             }
         }
         boolean welcome = session != null && (isBulk ? session.setBulk(link)
-            : sessionsOf(session.whose()) < SESSIONS_PER_PARTY && sessions.putIfAbsent(id, session) == null);
+            : sessionsOf(session.party()) < SESSIONS_PER_PARTY && sessions.putIfAbsent(id, session) == null);
         if (!welcome) {
-            refused(null, isBulk ? "a link for much data names a session that is not there" : session.whose() + " has too many links");
+            refused(null, isBulk ? "a link for much data names a session that is not there" : session.party() + " has too many links");
             channel.close();
             return;
         }
         link.begin(hello.end());
     }
 
-    private long sessionsOf(String whose) {
-        return sessions.values().stream().filter(each -> each.whose().equals(whose)).count();
+    private long sessionsOf(String party) {
+        return sessions.values().stream().filter(each -> each.party().equals(party)).count();
     }
 
     /** A session has ended. */
@@ -310,13 +331,14 @@ final class Gateway {
         if (connection.session().isOver()) { // its connections may have been ended before
             connection.end();
         }
-        if (!connects(connection).run(connection.segmentId(), () -> make(connection, deadline))) {
+        if (!connects(connection.session()).run(connection.segmentId(), () -> make(connection, deadline))) {
             answer(connection, RsmError.INSUFFICIENT_RESOURCES, "the other gateway has too many connects to make");
         }
     }
 
-    private Connects connects(Served connection) {
-        return connects.computeIfAbsent(connection.session().peer().node(), node -> new Connects());
+    /** Who makes the connects that a session asks for. */
+    Connects connects(Session session) {
+        return connects.computeIfAbsent(session.party(), party -> new Connects());
     }
 
     private void make(Served connection, long deadline) {

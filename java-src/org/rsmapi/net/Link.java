@@ -76,7 +76,7 @@ public final class Link implements AutoCloseable {
     }
 
     /** A thread of its own asks for the address: that cannot be ended, and may take longer. */
-    private static InetAddress resolved(NodesFile.Entry to, int millis) throws IOException {
+    static InetAddress resolved(NodesFile.Entry to, int millis) throws IOException {
         FutureTask<InetAddress> asking = new FutureTask<>(() -> InetAddress.getByName(to.host()));
         Threads.start(Threads.daemon(asking, "rsmapi-resolve"));
         try {

@@ -85,13 +85,13 @@ final class LocalDoor implements Service.Handler {
     }
 
     /**
-     * The name of the socket, without the NUL in front: by the file of the host's key, so that several hosts that are played on one machine
-     * do not meet. Who cannot read the file knows where it is.
+     * The name of the socket, without the NUL in front: by the controller and the file of the host's key, so that several hosts that are
+     * played on one machine do not meet. Who cannot read the file knows where it is.
      */
-    static String name(Path key) {
+    static String name(String controller, Path key) {
         try {
             byte[] hash = MessageDigest.getInstance("SHA-256")
-                .digest(key.toAbsolutePath().normalize().toString().getBytes(StandardCharsets.UTF_8));
+                .digest((controller + " " + key.toAbsolutePath().normalize()).getBytes(StandardCharsets.UTF_8));
             return "rsmapi-gateway/" + HexFormat.of().formatHex(hash, 0, NAME_BYTES);
         } catch (GeneralSecurityException e) {
             throw new IllegalStateException(e); // every JVM has SHA-256
@@ -106,7 +106,7 @@ final class LocalDoor implements Service.Handler {
     static LocalDoor open(Gateway gateway, Service service) throws IOException {
         Fd listener;
         try {
-            listener = Sockets.listen(name(gateway.fabric().keyFile()), BACKLOG);
+            listener = Sockets.listen(name(gateway.fabric().name(), gateway.fabric().keyFile()), BACKLOG);
         } catch (OsError e) {
             return null;
         }
@@ -328,15 +328,16 @@ final class LocalDoor implements Service.Handler {
     /**
      * Asks the gateway of this host to let this process in.
      *
-     * @param key    where the host's key is
-     * @param owner  a user that may be the gateway, besides root and this user; -1 for none
+     * @param controller  the controller's name
+     * @param key         where the host's key is
+     * @param owner       a user that may be the gateway, besides root and this user; -1 for none
      * @return null if there is no gateway
      * @throws RsmException REMOTE_NODE_UNREACHABLE (what is there is not a gateway of those who may be one, or does not answer)
      */
-    static Invitation ask(Path key, int owner, long deadline) {
+    static Invitation ask(String controller, Path key, int owner, long deadline) {
         Fd socket;
         try {
-            socket = Sockets.connect(name(key));
+            socket = Sockets.connect(name(controller, key));
         } catch (OsError e) {
             return null;
         }

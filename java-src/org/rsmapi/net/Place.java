@@ -6,6 +6,7 @@ import java.nio.file.Path;
 import java.util.Locale;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
+import org.rsmapi.sys.Credentials;
 
 /**
  * Which node this host is, and how this process gets to the others.
@@ -32,7 +33,9 @@ record Place(NodesFile nodes, int node, boolean local) {
                 + " is auto, or other for a process that leaves the role of the gateway to others");
         }
         Path key = KeyFile.defaultFile(OP, unit);
-        boolean readable = Files.isReadable(key);
+        int owner = owner(key);
+        // root could read any file, but does not take the key of another user for its own
+        boolean readable = Files.isReadable(key) && (owner == 0 || owner == Credentials.uid());
         if (role.equals("auto") && readable) {
             Link.Identity identity = identity(unit, OP);
             return new Place(identity.nodes(), identity.here().node(), false);
@@ -69,7 +72,7 @@ record Place(NodesFile nodes, int node, boolean local) {
     /** What the gateway of this host says to this process; null if there is none. */
     static LocalDoor.Invitation invitation(int unit, long deadline) {
         Path key = KeyFile.defaultFile("link", unit);
-        return LocalDoor.ask(key, owner(key), deadline);
+        return LocalDoor.ask(NetProvider.TYPE + unit, key, owner(key), deadline);
     }
 
     /** A channel to the gateway of this host. */

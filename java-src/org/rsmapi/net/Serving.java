@@ -38,6 +38,11 @@ final class Serving extends Session {
 
     @Override
     String whose() {
+        return party();
+    }
+
+    @Override
+    String party() {
         return "node " + peer.node();
     }
 

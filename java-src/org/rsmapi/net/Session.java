@@ -6,6 +6,8 @@ import java.io.IOException;
 abstract class Session implements Incoming.Taker {
     private final Gateway gateway;
     private final String id;
+    /** Without a sign of life for so long, in ns, its process counts as gone: the longer one of both sides' limits. */
+    private long limit;
     private Incoming control;
     private volatile Incoming bulk;
     private volatile boolean over;
@@ -30,6 +32,9 @@ abstract class Session implements Incoming.Taker {
     /** For people: who it is. */
     abstract String whose();
 
+    /** To whom it belongs, of those who have a share of the gateway each: a node, or a user of this host. */
+    abstract String party();
+
     /** Ends all connections; the links have ended. */
     abstract void endConnections();
 
@@ -37,9 +42,14 @@ abstract class Session implements Incoming.Taker {
         return control;
     }
 
-    /** The link for what is urgent; set before it begins. */
-    final void setControl(Incoming link) {
+    /** The link for what is urgent, and the limit; set before it begins. */
+    final void setControl(Incoming link, long nanos) {
         control = link;
+        limit = nanos;
+    }
+
+    final long limit() {
+        return limit;
     }
 
     /** Takes the link for much data; false if there is one, or the session is over. */

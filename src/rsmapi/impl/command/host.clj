@@ -24,8 +24,8 @@
       (do (show/facts style [["file" (:file data)]
                              ["key" (:key data)]
                              ["not after" (str (:not-after data))]])
-          (println "A line for the nodes files of all hosts, with this host's node and name:")
-          (println (str "node 1 " (common/host-name) " " (:key data)))))
+          (println "A line for the nodes files of all hosts, with the number of this host's node in the place of N:")
+          (println (str "node N " (common/host-name) " " (:key data)))))
     data))
 
 (defn- print-status [{:keys [controller node pid open? up-ms refusals breaches last-refusal peers callers]} style]
