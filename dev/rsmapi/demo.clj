@@ -5,65 +5,28 @@
   importer, this JVM, connects to it, compares all of it with the file, shows errors as data,
   and looks on while the exporter ends the publication.
 
+  With :hosts true the two are on hosts of their own, network namespaces of this machine, which
+  needs root: rsmapi.demo.hosts.
+
   The exit code is 0 if every step was right, 1 if one was not, 2 for a bad :file."
-  (:require [clojure.datafy :refer [datafy]]
-            [clojure.java.io :as io]
+  (:require [clojure.java.io :as io]
             [clojure.string :as str]
             [rsmapi.core :as rsm]
             [rsmapi.demo.child :as child]
             [rsmapi.demo.header :as header]
+            [rsmapi.demo.hosts :as hosts]
             [rsmapi.demo.report :as report]
+            [rsmapi.demo.steps :as steps :refer [check! refused say]]
             [rsmapi.error :as error])
-  (:import [java.io File FileInputStream]
-           [java.lang ProcessHandle]
-           [java.util.zip CRC32C]))
+  (:import [java.io File]
+           [java.lang ProcessHandle]))
 
 (set! *warn-on-reflection* true)
-
-(def ^:private chunk-size (* 1024 1024))
-(def ^:private unknown-id 0x7ffffffe)
-(def ^:private notice-ms 5000)
-
-(def ^:private say (partial report/say "importer"))
-(def ^:private check! (partial report/check! "importer"))
-
-(defmacro ^:private refused
-  "Evaluates a call that has to fail, checks the name and the number of the error, and
-  returns the error's data."
-  [[error code] call]
-  `(let [came# (error/catching ~call)]
-     (check! (str '~call " is refused: " ~error " " ~code)
-             [~error ~code]
-             (if (map? came#) (mapv came# [:rsm/error :rsm/code]) came#))
-     came#))
-
-;; --------------------------------------------------------------- the bytes
-
-(defn- crc-of-file
-  "The file's CRC32C, by plain reading."
-  [^File file]
-  (with-open [in (FileInputStream. file)]
-    (let [crc (CRC32C.)
-          bytes (byte-array chunk-size)]
-      (loop [done 0]
-        (report/progress "importer" "reading the file" done (.length file))
-        (let [n (.read in bytes)]
-          (when (pos? n)
-            (.update crc bytes 0 n)
-            (recur (+ done n)))))
-      (.getValue crc))))
 
 (defn- crc-of-mapping
   "The CRC32C of the file's bytes in the mapped segment."
   [m length]
-  (let [crc (CRC32C.)
-        bytes (byte-array chunk-size)]
-    (doseq [at (range 0 length chunk-size)
-            :let [n (min chunk-size (- length at))]]
-      (report/progress "importer" "reading the segment" at length)
-      (rsm/get-bytes! m (+ (header/size) at) bytes 0 n)
-      (.update crc bytes 0 n))
-    (.getValue crc)))
+  (steps/crc-of-segment length (fn [at bytes n] (rsm/get-bytes! m (+ (header/size) (long at)) bytes 0 n))))
 
 ;; --------------------------------------------------------------- the steps
 
@@ -79,7 +42,7 @@
   do, from the reading itself."
   [im ^File file]
   (let [length (.length file)
-        [file-crc file-nanos] (report/timed (crc-of-file file))
+        [file-crc file-nanos] (report/timed (steps/crc-of-file file))
         _ (say "read the file:               " (report/rate length file-nanos))
         touched (rsm/with-mapped-segment [m im]
                   (check! "the header is the demo's, with the file's length and CRC32C"
@@ -96,24 +59,6 @@
     (check! (report/text "the segment's bytes are the file's each time, CRC32C %08x" file-crc)
             [file-crc file-crc file-crc] (conj touched prefaulted))))
 
-(defn- show-errors! [c im]
-  (report/data
-   (refused [:rsm/bad-mem-alignment 17] (rsm/map! im {:offset 100 :length 10})))
-  (rsm/with-mapped-segment [m im]
-    (report/data
-     (refused [:rsm/perm-denied 27] (rsm/put-long! m 0 42))))
-  (report/data
-   (refused [:rsm/seg-not-published 7] (rsm/connect! c {:segment-id unknown-id}))))
-
-(defn- await-notice!
-  "Waits until the mapping knows of the revocation, of which a notice comes from the exporter.
-  It gives zeros until then."
-  [m]
-  (let [deadline (+ (System/currentTimeMillis) notice-ms)]
-    (while (and (= :mapped (:state (datafy m)))
-                (< (System/currentTimeMillis) deadline))
-      (Thread/sleep 1))))
-
 (defn- show-revocation! [c im unpublish!]
   (let [id (rsm/segment-id im)
         m (rsm/map! im {:length (header/size)})]
@@ -121,7 +66,7 @@
     (unpublish!)
     (check! "at once, it can be read no more"
             false (= header/magic (error/catching (rsm/get-long m 0))))
-    (await-notice! m)
+    (steps/await-notice! m)
     (report/data
      (refused [:rsm/conn-aborted 40] (rsm/get-long m 0)))
     (check! "unmap! works as always" nil (error/catching (rsm/unmap! m)))
@@ -131,21 +76,9 @@
 
 ;; ------------------------------------------------------------ the exporter
 
-(defn- await-exporter!
-  "Passes on what the exporter says until the answer that is waited for, and returns that."
-  [exporter awaited]
-  (loop []
-    (let [[kind & [a b c] :as answer] (child/hear! exporter)]
-      (condp = kind
-        awaited answer
-        :say (do (report/say "exporter" a) (recur))
-        :progress (do (report/progress "exporter" a b c) (recur))
-        :failed (throw (ex-info (str "the exporter failed: " a) b))
-        (throw (ex-info "the exporter did not answer" {:expected awaited :came answer}))))))
-
 (defn- unpublish! [exporter]
   (child/tell! exporter "unpublish")
-  (await-exporter! exporter :unpublished))
+  (child/await! exporter "exporter" :unpublished))
 
 (defn- share! [^File file]
   (let [exporter (child/start! 'rsmapi.demo.exporter (.getPath file))]
@@ -153,13 +86,13 @@
       (say (report/text "is process %d, the exporter is %d, both Java %s"
                         (.pid (ProcessHandle/current)) (:pid exporter)
                         (System/getProperty "java.version")))
-      (let [[_ id] (await-exporter! exporter :published)]
+      (let [[_ id] (child/await! exporter "exporter" :published)]
         (report/say "exporter" (report/text "published it as 0x%08x" id))
         (rsm/with-controller [c "loopback"]
           (rsm/with-imported-segment [im c {:segment-id id :perm :read}]
             (say "connected:" im)
             (compare-with-file! im file)
-            (show-errors! c im)
+            (steps/show-errors! c im (rsm/node-id c))
             (show-revocation! c im #(unpublish! exporter)))))
       (report/check! "exporter" "ends by itself, exit code 0" 0 (child/stop! exporter))
       (finally
@@ -181,9 +114,11 @@
   "What is wrong with the options, in one line; nil if nothing is."
   [{:keys [file] :as opts}]
   (let [f (when (string? file) (io/file file))
-        unknown (first (keys (dissoc opts :file)))]
+        unknown (first (keys (dissoc opts :file :hosts)))]
     (cond
-      unknown (str "there is no option " (pr-str unknown) ", only :file")
+      unknown (str "there is no option " (pr-str unknown) ", only :file and :hosts")
+      (not (contains? #{nil true false} (:hosts opts))) (str ":hosts is true or false, not " (pr-str (:hosts opts)))
+      (and (:hosts opts) (hosts/obstacle)) (str "there can be no two hosts here: " (hosts/obstacle))
       (nil? f) (str ":file is a path in a string, as in :file '\"LICENSE\"', not " (pr-str file))
       (not (.exists f)) (str "there is no file " (pr-str file))
       (.isDirectory f) (str (pr-str file) " is a directory")
@@ -201,7 +136,7 @@
           2)
       (try
         (report/say "demo" "shares" (:file opts))
-        (share! (io/file (:file opts)))
+        ((if (:hosts opts) hosts/share! share!) (io/file (:file opts)))
         (report/say "demo" "every step was right")
         0
         (catch Exception e
@@ -215,6 +150,7 @@
   "Runs the demo and ends the JVM.
 
   Options:
-    :file  the path of a file with at least one byte; default: a large one of the JDK"
+    :file   the path of a file with at least one byte; default: a large one of the JDK
+    :hosts  true: between two hosts, which are network namespaces; needs root and ip"
   [opts]
   (System/exit (demo opts)))

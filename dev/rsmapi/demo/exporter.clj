@@ -48,26 +48,30 @@
           (recur (+ done n)))))
     (.getValue crc)))
 
-(defn- export! [controller ^FileChannel file]
+(defn- export!
+  "Exports the file to a node."
+  [controller node ^FileChannel file]
   (let [length (.size file)]
     (with-open [segment (rsm/create! controller {:size (whole-pages (+ (header/size) length))})]
       (answer! :say (str "created " segment))
       (let [[crc nanos] (report/timed (fill! segment file length))]
         (header/put! segment {:length length :crc crc})
         (answer! :say (str "filled it with " (report/rate length nanos))))
-      (answer! :published (rsm/publish! segment {:acl [{:node (rsm/node-id controller) :perm 0400}]}))
+      (answer! :published (rsm/publish! segment {:acl [{:node node :perm 0444}]}))
       (when (= "unpublish" (read-line))
         (let [[_ nanos] (report/timed (rsm/unpublish! segment))]
           (answer! :say (report/text "unpublished it in %.1f ms: %s" (/ nanos 1e6) segment))
           (answer! :unpublished))
         (read-line)))))
 
-(defn -main [path]
+(defn -main
+  "Exports a file: over loopback, or another controller and to another node."
+  [path & [controller node]]
   (try
     (with-open [file (FileChannel/open (Path/of path (make-array String 0))
                                        (make-array OpenOption 0))]
-      (rsm/with-controller [c "loopback"]
-        (export! c file)))
+      (rsm/with-controller [c (or controller "loopback")]
+        (export! c (if node (parse-long node) (rsm/node-id c)) file)))
     (catch Throwable e
       (answer! :failed (or (ex-message e) (str e)) (or (error/error-of e) {}))
       (System/exit 1)))

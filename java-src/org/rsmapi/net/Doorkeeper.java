@@ -21,7 +21,6 @@ import org.rsmapi.RsmException;
 final class Doorkeeper implements Service.Handler {
     /** Connections that have not proved anything. With one more, the oldest of the address that has most of them has to go. */
     private static final int PLACES = 128;
-    private static final int LIMIT_TIMES = 2;
 
     private final Gateway gateway;
     private final ServerSocketChannel port;
@@ -121,7 +120,7 @@ final class Doorkeeper implements Service.Handler {
         private final InetAddress address;
         private final Introduction introduction;
         private final SelectionKey key;
-        private final long deadline = System.nanoTime() + LIMIT_TIMES * gateway.fabric().timeout();
+        private final long deadline = System.nanoTime() + Fabric.INTRODUCTION_TIMES * gateway.fabric().timeout();
         private final Frame frame = new Frame();
         private boolean introduced;
 

@@ -39,6 +39,8 @@ final class Fabric {
     /** How often in the time limit the clock ticks at least, and how long it waits at most. */
     private static final int TICKS = 10;
     private static final long LONGEST_STEP = 100_000_000;
+    /** What two gateways have to compute to know each other takes long in processes that have just begun: so many times the time limit. */
+    static final int INTRODUCTION_TIMES = 3;
     /** How often the nodes file is looked at. */
     private static final long LOOK_NANOS = 500_000_000;
     /** How many links may be made at a time. */
@@ -269,7 +271,7 @@ final class Fabric {
      * @throws RsmException REMOTE_NODE_UNREACHABLE, BAD_DRIVER_VERSION, BAD_CONF
      */
     Channel reach(int other) {
-        return local ? Place.throughGateway(unit, node, timeout()) : Link.call(identity("link"), other, timeoutMillis).channel();
+        return local ? Place.throughGateway(unit, node, timeout()) : Link.call(identity("link"), other, timeoutMillis, INTRODUCTION_TIMES * timeoutMillis).channel();
     }
 
     /** Another node; null if the nodes file has none of that number. */

@@ -55,17 +55,26 @@ public final class Link implements AutoCloseable {
      *     no gateway, it took too long, one side does not accept the other's key), BAD_DRIVER_VERSION (no common version)
      */
     public static Link call(Identity identity, int node, int millis) {
+        return call(identity, node, millis, millis);
+    }
+
+    /**
+     * The same with a limit for the way, and one for what both sides have to compute, which takes long in processes that have just begun.
+     *
+     * @param millis        how long it may take until there is a connection
+     * @param moreMillis    how long it may take in all
+     */
+    static Link call(Identity identity, int node, int millis, int moreMillis) {
         NodesFile.Entry to = identity.nodes().nodes().get(node);
         if (to == null) {
             throw ConfFile.failure(OP, identity.nodes().file()).with("node", node).hint("the file has no line for the node");
         }
-        long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(millis);
+        long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(moreMillis);
         SocketChannel socket = null;
         try {
             InetAddress address = resolved(to, millis);
             socket = SocketChannel.open();
-            long left = Math.max(1, TimeUnit.NANOSECONDS.toMillis(deadline - System.nanoTime()));
-            socket.socket().connect(new InetSocketAddress(address, to.port()), (int) left);
+            socket.socket().connect(new InetSocketAddress(address, to.port()), millis);
         } catch (IOException | RuntimeException e) {
             close(socket);
             throw Introduction.unreachable(to.node(), e instanceof SocketTimeoutException ? "no answer in time"

@@ -173,7 +173,7 @@ final class Peer implements Lane.Receiver {
             Reply welcome = new Reply(Frame.WELCOME);
             lane.ask(welcome, Frame.HELLO, isBulk ? Frame.BULK : 0, 0, Hello.BYTES,
                 new Hello(id, fabric.timeoutMillis(), node)::write);
-            if (!lane.await(welcome, System.nanoTime() + fabric.timeout())) {
+            if (!lane.await(welcome, System.nanoTime() + Fabric.INTRODUCTION_TIMES * fabric.timeout())) {
                 throw unreachable("no answer in time");
             }
             if (welcome.code() != 0) {
