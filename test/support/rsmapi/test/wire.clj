@@ -4,12 +4,15 @@
   (:require [clojure.string :as str])
   (:import (java.io ByteArrayOutputStream DataInputStream DataOutputStream IOException InputStream OutputStream)
            (java.net InetAddress InetSocketAddress Socket SocketTimeoutException)
+           (java.lang.reflect Method)
            (java.nio ByteBuffer)
+           (java.nio.file Path)
            (java.security SecureRandom)
            (java.security.cert X509Certificate)
+           (java.util Arrays)
            (javax.net.ssl KeyManager SSLContext SSLSocket TrustManager X509ExtendedTrustManager X509KeyManager)
            (org.rsmapi.net KeyFile)
-           (org.rsmapi.sys Credentials)))
+           (org.rsmapi.sys Credentials Poll Poll$Outcome Sockets Sockets$Message)))
 
 (set! *warn-on-reflection* true)
 
@@ -187,6 +190,46 @@
       link
       (do (close! link)
           (throw (IOException. (str "no welcome: " welcome)))))))
+
+;; -------------------------------------------------- from the same host
+
+(def ^:private ^Method door-name
+  (delay (doto (.getDeclaredMethod (Class/forName "org.rsmapi.net.LocalDoor") "name" (into-array Class [String Path]))
+           (.setAccessible true))))
+
+(defn door
+  "The name of the socket at which the gateway of this host gives tickets, for a controller and the file of the host's key."
+  [controller key-file]
+  (.invoke ^Method @door-name nil (object-array [controller (Path/of (str key-file) (make-array String 0))])))
+
+(defn ticket
+  "A ticket from a door: {:node :port :ours :theirs}; :refused, or :end."
+  [name]
+  (with-open [socket (Sockets/connect name)]
+    (if-not (= Poll$Outcome/READY (Poll/forInput socket (+ (System/nanoTime) 10000000000)))
+      :silence
+      (with-open [^Sockets$Message message (Sockets/receive socket 48 0)]
+        (let [bytes (.data message), fields (ByteBuffer/wrap bytes)]
+          (case (alength bytes)
+            0 :end
+            1 :refused
+            48 {:node (.get fields 6) :port (bit-and 0xffff (.getShort fields 8))
+                :ours (Arrays/copyOfRange bytes 16 32) :theirs (vec (Arrays/copyOfRange bytes 32 48))}))))))
+
+(defn enter!
+  "A connection with a ticket, which may be a wrong one; :theirs is what the gateway has answered, nil for nothing."
+  [{:keys [port ours]}]
+  (let [socket (tcp port "127.0.0.1")
+        link {:socket socket
+              :in (DataInputStream. (java.io.BufferedInputStream. (.getInputStream socket)))
+              :out (.getOutputStream socket)}]
+    (.setSoTimeout socket 10000)
+    (assoc link :theirs (try
+                          (send-bytes! link ours)
+                          (let [answer (byte-array 16)]
+                            (.readFully ^DataInputStream (:in link) answer)
+                            (vec answer))
+                          (catch IOException _ nil)))))
 
 (defmacro with-link [[sym link] & body]
   `(let [~sym ~link]
