@@ -47,7 +47,7 @@ final class Forwarding extends Session {
     @Override
     void endConnections() {
         for (Forwarded connection : new ArrayList<>(connections.values())) {
-            connection.end(true);
+            connection.end(connection.lane);
         }
     }
 
@@ -80,7 +80,7 @@ final class Forwarding extends Session {
                 return connection == null || pass(link, frame, connection, 0);
             case Frame.DISCONNECT:
                 if (connection != null) {
-                    connection.end(true);
+                    connection.end(lane(link, connection)); // behind what was written over it
                 }
                 return true;
             default:
@@ -212,13 +212,14 @@ final class Forwarding extends Session {
             peer.add(connection.number, connection, lane);
             lane.ask(new Connecting(connection, tag), Frame.CONNECT, 0, connection.number, asked.bytes(), asked::write);
             if (connection.over) { // it was ended before it was asked for
+                peer.forget(connection.number, connection);
                 lane.send(Frame.DISCONNECT, 0, connection.number, 0, null, false);
             }
         } catch (RsmException e) {
-            connection.end(false);
+            connection.end(null);
             refuse(connection.local, tag, e);
         } catch (Lane.Ended e) {
-            connection.end(false);
+            connection.end(null);
             refuse(connection.local, tag, RsmException.of(RsmError.REMOTE_NODE_UNREACHABLE, "import-connect").hint(e.getMessage()));
         }
     }
@@ -254,7 +255,7 @@ final class Forwarding extends Session {
                 return false;
             }
             if (frame.code() != 0) {
-                connection.end(false);
+                connection.end(null);
             }
             answer(connection.local, tag, frame.code(), frame.bytes(0, frame.length()));
             return true;
@@ -262,7 +263,7 @@ final class Forwarding extends Session {
 
         @Override
         public void lose() {
-            connection.end(false);
+            connection.end(null);
             answer(connection.local, tag, RsmError.REMOTE_NODE_UNREACHABLE.code(), new byte[0]);
         }
     }
@@ -289,25 +290,22 @@ final class Forwarding extends Session {
         public void abort(String reason) {
             Incoming link = control();
             link.executeSoon(() -> link.tell(Frame.REVOKED, Peer.reasonNumber(reason), local));
-            end(false);
+            end(null);
         }
 
-        void end(boolean tell) {
-            over = true;
+        /** Ends it, and tells the other gateway over a lane; null if that need not know. */
+        void end(Lane over) {
+            this.over = true;
             connections.remove(local, this);
             peer.forget(number, this);
-            Lane now = lane;
-            if (tell && now != null) {
-                disconnect(now);
+            if (over != null) {
+                disconnect(over);
             }
         }
 
-        private void disconnect(Lane now) {
+        private void disconnect(Lane over) {
             try {
-                Lane much = peer.bulk();
-                byte[] none = new byte[0];
-                // behind what was written, on whichever link
-                (much == null ? now : much).offer(Frame.DISCONNECT, 0, number, null, none, 0, 0, 0, () -> disconnect(now));
+                over.offer(Frame.DISCONNECT, 0, number, null, new byte[0], 0, 0, 0, () -> disconnect(over));
             } catch (Lane.Ended e) {
                 return;
             }
