@@ -36,7 +36,7 @@
       (child/with-child [gateway {:label "gateway"}]
         (child/value gateway '(do (require 'rsmapi.hosts) (def gateway (rsmapi.hosts/gateway)) nil))
         (with-open [^Controller two (rsm/get-controller "net1")
-                    one ^Controller (do (System/setProperty "rsmapi.gateway" "other")
+                    ^Controller one (do (System/setProperty "rsmapi.gateway" "other")
                                         (try (rsm/get-controller "net0") (finally (System/clearProperty "rsmapi.gateway"))))]
           (rsm/with-exported-segment [ex two {:size 65536 :segment-id id :acl [{:node 1 :perm 0600}]}]
             (rsm/with-imported-segment [im one {:node 2 :segment-id id}]
