@@ -510,7 +510,7 @@
                 before (settled hosts)
                 sent (atom 0)
                 outcomes (atom {})
-                until (runner/trials 2500 100000)]
+                until (runner/trials 1500 100000)]
             (while (< (long @sent) (long until))
               (wire/with-link [link (enemy! hosts)]
                 (connect-all! link ids)
@@ -631,7 +631,7 @@
   "Some of the lies, other ones for each seed; all of them in long runs."
   [seed]
   (let [shuffled (doto (java.util.ArrayList. ^java.util.Collection lies) (java.util.Collections/shuffle (java.util.Random. seed)))]
-    (vec (take (runner/trials 120 (count lies)) shuffled))))
+    (vec (take (runner/trials 70 (count lies)) shuffled))))
 
 (deftest a-gateway-that-lies
   (with-hosts*

@@ -78,7 +78,7 @@
 
 (deftest commands-over-gateways-do-what-the-model-does
   (hosts/with-network [0 1 2] nil
-    (agrees-with-the-model {:over :gateways :memory :mirrored} (runner/trials 150 5000))))
+    (agrees-with-the-model {:over :gateways :memory :mirrored} (runner/trials 100 5000))))
 
 (deftest commands-over-gateways-in-another-process-do-what-the-model-does
   (hosts/with-network [0 1 2] {:through-gateways? true}
