@@ -258,7 +258,7 @@
       (.fill org.rsmapi.mem.Engine/ENGINE (long address) (long n) (byte 1)))
     (let [taken (- (long (anonymous-memory)) (long before))
           left  #(- (long (anonymous-memory)) (long before))]
-      (eventually (Reclaim/reap) (< (long (left)) 40000))
+      (eventually (Reclaim/reap) (< (long (left)) 40000)) ; the JVM itself may have grown a little
       [taken (left)])))
 
 (deftest what-is-written-after-the-end-does-not-stay
@@ -285,4 +285,5 @@
     (testing "also where nothing is checked: later"
       (let [[taken left] (child/value c `(fill-after-the-end) 60000)]
         (is (< 240000 (long taken)))
-        (is (< (long left) 40000))))))
+        ;; one range alone has 65536
+        (is (< (long left) 55000))))))
