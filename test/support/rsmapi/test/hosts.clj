@@ -168,7 +168,11 @@
                   (try
                     (settle!)
                     (f)
-                    (finally (run! #(.close ^Interconnect %) held))))))]
+                    (finally
+                      ;; who gets a controller twice under one name closes it once
+                      (doseq [^Controller c (vals @(:open *network*))]
+                        (while (.isOpen c) (.close c)))
+                      (run! #(.close ^Interconnect %) held))))))]
     (try
       (if through-gateways?
         (with-gateways importing run)
