@@ -116,7 +116,6 @@ final class Doorkeeper implements Service.Handler {
 
     /** Somebody at the door. */
     private final class Caller implements Service.Handler {
-        private final SocketChannel socket;
         private final InetAddress address;
         private final Introduction introduction;
         private final SelectionKey key;
@@ -125,7 +124,6 @@ final class Doorkeeper implements Service.Handler {
         private boolean introduced;
 
         Caller(SocketChannel socket) throws IOException {
-            this.socket = socket;
             this.address = Doorkeeper.address(socket);
             this.introduction = new Introduction(gateway.fabric().identity("link"), socket, -1);
             this.key = socket.register(service.selector(), SelectionKey.OP_READ, this);

@@ -280,7 +280,7 @@ final class Gateway {
     }
 
     /** A session has ended. */
-    void forget(Session session, String reason) {
+    void forget(Session session) {
         sessions.remove(session.id(), session);
     }
 

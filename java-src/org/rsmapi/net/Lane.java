@@ -98,6 +98,11 @@ final class Lane {
         this.timeout = timeout;
     }
 
+    /** Until when to wait for what the other gateway has to do. */
+    long giveUpAt() {
+        return System.nanoTime() + GIVE_UP_TIMES * timeout;
+    }
+
     Channel channel() {
         return channel;
     }
@@ -261,7 +266,7 @@ final class Lane {
         flushOut();
         Reply credit = new Reply(Frame.CREDIT);
         Condition room = () -> sent + bytes - arrived <= Frame.WINDOW;
-        wait(credit, room, System.nanoTime() + GIVE_UP_TIMES * timeout, false);
+        wait(credit, room, giveUpAt(), false);
         if (!room.holds()) {
             end("the other gateway does not take what is sent");
         }
@@ -301,7 +306,7 @@ final class Lane {
         out.flip();
         try {
             // a link that nobody hears of is ended by the fabric's clock
-            channel.sendAll(out, System.nanoTime() + GIVE_UP_TIMES * timeout);
+            channel.sendAll(out, giveUpAt());
         } catch (IOException e) {
             end(brokenBy(e));
             throw new Ended(ended);
@@ -356,7 +361,7 @@ final class Lane {
 
     /** Waits for a reply, also if the thread is interrupted. */
     void awaitAlways(Reply reply) {
-        wait(reply, reply::isHere, System.nanoTime() + GIVE_UP_TIMES * timeout, false);
+        wait(reply, reply::isHere, giveUpAt(), false);
         if (!reply.isHere()) {
             end("the other gateway does not answer");
         }

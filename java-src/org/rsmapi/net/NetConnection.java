@@ -23,7 +23,6 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
     private static final int FIELDS = 24;
     private static final long LARGEST = 1L << 47;
     private static final long SMALLEST_PAGE = 4096;
-    private static final long GIVE_UP_TIMES = 30;
 
     private final Peer peer;
     private final int number;
@@ -434,8 +433,7 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
     }
 
     private void await(String op, Lane lane, Reply reply) {
-        long deadline = System.nanoTime() + GIVE_UP_TIMES * peer.fabric().timeout();
-        if (!lane.await(reply, deadline)) {
+        if (!lane.await(reply, lane.giveUpAt())) {
             if (Thread.currentThread().isInterrupted()) {
                 throw failure(RsmError.INTERRUPTED, op);
             }

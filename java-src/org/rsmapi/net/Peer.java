@@ -199,9 +199,7 @@ final class Peer implements Lane.Receiver {
         return RsmException.of(RsmError.REMOTE_NODE_UNREACHABLE, "link").with("node", node).with("reason", reason);
     }
 
-    /**
-     * The same, which is made if there is none. It may wait; null if there can be none.
-     */
+    /** The link for much data, which is made if there is none. It may wait; null if there can be none now. */
     Lane makeBulk() {
         Lane of;
         byte[] id;
@@ -213,18 +211,19 @@ final class Peer implements Lane.Receiver {
             of = control;
             id = session;
         }
+        return makeBulk(of, id);
+    }
+
+    private Lane makeBulk(Lane of, byte[] id) {
         Lane made = null;
         try {
             made = makeLane(id, true);
+        } catch (RuntimeException | Error e) {
+            made = null; // the other link does everything meanwhile
         } finally {
             calledBulk(of, made);
         }
         return made;
-    }
-
-    /** The link for what is urgent, if there is one. */
-    synchronized Lane control() {
-        return control;
     }
 
     /** The link for much data, if there is one. */
@@ -240,16 +239,7 @@ final class Peer implements Lane.Receiver {
         if (bulk == null && !callingBulk) {
             callingBulk = true;
             byte[] id = session;
-            begin(() -> callingBulk = false, () -> {
-                Lane made = null;
-                try {
-                    made = makeLane(id, true);
-                } catch (RuntimeException | Error e) {
-                    made = null; // the other link does everything meanwhile
-                } finally {
-                    calledBulk(of, made);
-                }
-            });
+            begin(() -> callingBulk = false, () -> makeBulk(of, id));
         }
         return bulk;
     }
@@ -294,7 +284,7 @@ final class Peer implements Lane.Receiver {
         }
     }
 
-    /** Ends the links, if no connection needs them. */
+    /** Ends the links, and so the connections over them. */
     void close(String reason) {
         Lane first;
         synchronized (this) {

@@ -86,7 +86,7 @@ abstract class Session implements Incoming.Taker {
             }
             over = true;
         }
-        gateway.forget(this, reason);
+        gateway.forget(this);
         control.close(reason);
         if (bulk != null) {
             bulk.close(reason);
