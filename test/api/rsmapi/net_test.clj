@@ -186,7 +186,7 @@
       {:caller called :answerer (deref answering 20000 :hangs)})))
 
 (defn- identity-of [folder ^KeyFile own lines]
-  (Link$Identity. own (NodesFile/read "test" (written folder (str "nodes-" (hash lines)) (str/join "\n" lines)))))
+  (Link$Identity. own (NodesFile/read "test" (written folder (str (gensym "nodes-")) (str/join "\n" lines)))))
 
 (defn- line [node port ^KeyFile key]
   (str "node " node " 127.0.0.1:" port " " (.fingerprint key)))
