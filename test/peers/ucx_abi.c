@@ -24,6 +24,7 @@ int main(void) {
     FIELD(ucp_params_t, features, PARAMS_FEATURES, 8)
     UCP(PARAM_FIELD_FEATURES)
     UCP(FEATURE_RMA)
+    UCP(FEATURE_WAKEUP)
 
     SIZE(ucp_worker_params_t, WORKER_PARAMS)
     FIELD(ucp_worker_params_t, field_mask, WORKER_PARAMS_MASK, 8)
@@ -68,6 +69,7 @@ int main(void) {
     UCS(ERR_INVALID_PARAM)
     UCS(ERR_INVALID_ADDR)
     UCS(ERR_NO_ELEM)
+    UCS(ERR_BUSY)
     UCS(ERR_CANCELED)
     UCS(ERR_OUT_OF_RANGE)
     UCS(ERR_TIMED_OUT)

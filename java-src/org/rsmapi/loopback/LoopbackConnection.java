@@ -16,6 +16,7 @@ import org.rsmapi.spi.Interconnect.AbortListener;
 import org.rsmapi.spi.MappedRange;
 import org.rsmapi.spi.MemoryOption;
 import org.rsmapi.spi.Signals;
+import org.rsmapi.spi.Standing;
 import org.rsmapi.sys.Closer;
 import org.rsmapi.sys.EventFd;
 import org.rsmapi.sys.Fd;
@@ -245,6 +246,11 @@ final class LoopbackConnection implements Connection {
     @Override
     public synchronized boolean aborted() {
         return over || !state.stands(generation);
+    }
+
+    @Override
+    public synchronized Standing standing() {
+        return over ? null : state.standing(generation);
     }
 
     @Override

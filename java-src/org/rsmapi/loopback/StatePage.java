@@ -2,6 +2,7 @@ package org.rsmapi.loopback;
 
 import java.lang.invoke.VarHandle;
 import org.rsmapi.mem.Engine;
+import org.rsmapi.spi.Standing;
 import org.rsmapi.sys.Fd;
 import org.rsmapi.sys.MemFd;
 import org.rsmapi.sys.Vm;
@@ -97,6 +98,12 @@ final class StatePage implements AutoCloseable {
     boolean stands(long generation) {
         VarHandle.loadLoadFence();
         return mapped && Engine.ENGINE.getLongVolatile(address + GENERATION_AT) == generation;
+    }
+
+    /** A second view of what {@link #stands} looks at; null if this one is closed. */
+    Standing standing(long generation) {
+        return !mapped ? null
+            : new Standing(Vm.mapAgain(address, Vm.pageSize()), Vm.pageSize(), GENERATION_AT, generation);
     }
 
     @Override

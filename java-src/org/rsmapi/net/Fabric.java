@@ -7,6 +7,7 @@ import java.nio.file.attribute.BasicFileAttributes;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.SortedMap;
 import java.util.TreeMap;
@@ -25,6 +26,7 @@ import org.rsmapi.spi.Failures;
 import org.rsmapi.sys.Credentials;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Threads;
+import org.rsmapi.sys.UcxError;
 
 /**
  * What a process has of one network of hosts: its node, the ways to the others, and the gateway, if this process is the host's. It is
@@ -33,6 +35,7 @@ import org.rsmapi.sys.Threads;
 final class Fabric {
     private static final String OP = "get-controller";
     private static final String TIMEOUT = "rsmapi.net.timeout";
+    private static final String UCX = "rsmapi.ucx";
     private static final int DEFAULT_TIMEOUT = 1_000;
     private static final int LEAST_TIMEOUT = 100;
     static final int MOST_TIMEOUT = 60_000;
@@ -68,6 +71,10 @@ final class Fabric {
     /** Who we are and whom we know, by the files as they were read last. */
     private volatile Known known;
     private int uses;
+    /** Only where this process is nothing but a gateway. */
+    private volatile OneSided oneSided;
+    private String device;
+    private volatile String oneSidedNote;
     private volatile boolean stopping;
 
     private Fabric(int unit, Place place) throws IOException {
@@ -176,10 +183,99 @@ final class Fabric {
         for (Peer peer : peers()) {
             peer.close("this process does not use the controller any more");
         }
+        closeDevice();
         watcher.stop();
         workers.shutdown();
         teller.shutdown();
         LockSupport.unpark(clock);
+    }
+
+    // ---- one-sided access ----
+
+    /**
+     * Opens the RDMA device that the nodes file names for this node.
+     *
+     * @throws RsmException BAD_CONF if the property {@code rsmapi.ucx} requires one, and there is none that can be used
+     */
+    synchronized void openDevice() {
+        String named = identity("gateway").here().device();
+        Ucx use = Ucx.configured();
+        if (oneSided != null || stopping || use == Ucx.OFF) {
+            return;
+        }
+        device = named;
+        String obstacle = named == null ? "the nodes file names no device for this node" : null;
+        if (named != null) {
+            try {
+                oneSided = OneSided.open(named);
+            } catch (UcxError | OsError e) {
+                obstacle = e.getMessage();
+            }
+        }
+        oneSidedNote = obstacle;
+        if (obstacle != null && use == Ucx.REQUIRED) {
+            throw RsmException.of(RsmError.BAD_CONF, "gateway").with("property", UCX).with("value", "required").with("reason", obstacle)
+                .hint("the gateway has to have an RDMA device, and has none");
+        }
+    }
+
+    private synchronized void closeDevice() {
+        if (oneSided != null) {
+            oneSided.close();
+            oneSided = null;
+        }
+    }
+
+    /** How the property {@code rsmapi.ucx} says that RDMA devices are used. */
+    private enum Ucx {
+        /** Where both sides have one that works. */
+        AUTO,
+        OFF,
+        /** Nothing else is used between nodes that have one. */
+        REQUIRED;
+
+        static Ucx configured() {
+            String value = System.getProperty(UCX, "");
+            for (Ucx each : values()) {
+                if (value.isBlank() && each == AUTO || each.name().toLowerCase(Locale.ROOT).equals(value.trim())) {
+                    return each;
+                }
+            }
+            throw RsmException.of(RsmError.BAD_CONF, "gateway").with("value", value)
+                .hint("the system property " + UCX + " is auto, off or required");
+        }
+    }
+
+    /** This gateway's device; null if it uses none. */
+    OneSided oneSided() {
+        return oneSided;
+    }
+
+    /** The device that the nodes file names for a node; null for none. */
+    String deviceOf(int other) {
+        Known last = known;
+        NodesFile.Entry entry;
+        try {
+            entry = identity("link").nodes().nodes().get(other);
+        } catch (RsmException e) { // what is there goes on as it was while a file cannot be read
+            entry = last == null ? null : last.identity().nodes().nodes().get(other);
+        }
+        return entry == null ? null : entry.device();
+    }
+
+    /** Whether data must not go over the links to a node. */
+    boolean requiresOneSided(int other) {
+        return oneSided != null && Ucx.configured() == Ucx.REQUIRED && deviceOf(other) != null;
+    }
+
+    /** What has failed last, for people. */
+    void noteOneSided(String failure) {
+        oneSidedNote = failure;
+    }
+
+    private synchronized GatewayStatus.Device deviceStatus() {
+        return device == null ? null
+            : new GatewayStatus.Device(device, oneSided == null ? null : org.rsmapi.sys.Ucx.version(), oneSidedNote);
     }
 
     /** The fabrics that this process uses. */
@@ -229,7 +325,7 @@ final class Fabric {
             callers.add(session.status());
         }
         return new GatewayStatus(name(), node, Credentials.pid(), gateway.isOpen(), (System.nanoTime() - begun) / 1_000_000, others, callers,
-            gateway.refusals(), gateway.breaches(), gateway.lastRefusal());
+            deviceStatus(), gateway.refusals(), gateway.breaches(), gateway.lastRefusal());
     }
 
     Watcher watcher() {

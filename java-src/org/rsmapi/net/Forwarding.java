@@ -5,6 +5,7 @@ import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import org.rsmapi.Permission;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 
@@ -16,6 +17,8 @@ final class Forwarding extends Session {
     /** Bytes of answers that a process may be owed before no more is taken from it. */
     private static final long MOST_OWED = 1 << 20;
     private static final int MOST_CONNECTIONS = 4_096;
+    /** Where the flags are in an answer to a connect. */
+    private static final int FLAGS_AT = Served.DESCRIPTION_BYTES - Integer.BYTES;
 
     private final Peer peer;
     private final Connect.User user;
@@ -63,18 +66,25 @@ final class Forwarding extends Session {
                 return true;
             case Frame.PUT:
                 require(frame.length() > Long.BYTES);
-                return connection == null || pass(link, frame, connection, frame.length() - Long.BYTES);
+                return connection == null || put(link, frame, connection, frame.length() - Long.BYTES);
             case Frame.GET:
                 require(frame.length() == Long.BYTES + Integer.BYTES && frame.u32(Long.BYTES) > 0
                     && frame.u32(Long.BYTES) <= Frame.MOST_DATA);
-                return ask(link, frame, connection, Frame.DATA, frame.u32(Long.BYTES));
+                return connection != null && connection.remote != null ? get(link, frame, connection, frame.u32(Long.BYTES))
+                    : ask(link, frame, connection, Frame.DATA, frame.u32(Long.BYTES));
             case Frame.ATOMIC:
                 require(frame.length() == 3 * Long.BYTES);
-                return ask(link, frame, connection, Frame.RESULT, Long.BYTES);
+                return askInOrder(link, frame, connection, Frame.RESULT, Long.BYTES);
             case Frame.BARRIER:
+                require(frame.length() == 0);
+                return connection != null && connection.remote != null ? confirm(link, frame, connection)
+                    : ask(link, frame, connection, Frame.DONE, 0);
             case Frame.POST:
                 require(frame.length() == 0);
-                return ask(link, frame, connection, Frame.DONE, 0);
+                return askInOrder(link, frame, connection, Frame.DONE, 0);
+            case Frame.ORDER:
+                require(frame.length() == 0);
+                return connection == null || connection.remote == null || connection.remote.order(() -> link.execute(link::goOn));
             case Frame.TAKEN:
                 require(frame.length() == 0);
                 return connection == null || pass(link, frame, connection, 0);
@@ -123,6 +133,76 @@ final class Forwarding extends Session {
             answerLost(link, replyType, Frame.LOST, frame.connection(), frame.tag());
             return true;
         }
+    }
+
+    // ---- the same by one-sided access ----
+
+    private boolean put(Incoming link, Frame frame, Forwarded connection, int data) {
+        OneSidedPath.Remote remote = connection.remote;
+        if (remote == null) {
+            return pass(link, frame, connection, data);
+        }
+        if (!mayMove(link, connection, true, frame.u64(0), data)) {
+            return true;
+        }
+        return remote.put(frame.u64(0), link.bytes(), frame.body() + Long.BYTES, data, () -> link.execute(link::goOn));
+    }
+
+    /** Whether a range can be moved; if not, the connection is ended, as the other gateway would do. */
+    private boolean mayMove(Incoming link, Forwarded connection, boolean write, long offset, int length) {
+        if (connection.remote.mayMove(write, offset, length)) {
+            return true;
+        }
+        control().executeSoon(() -> control().tell(Frame.REVOKED, Peer.reasonNumber("protocol-error"), connection.local));
+        connection.end(connection.lane);
+        return false;
+    }
+
+    private boolean get(Incoming link, Frame frame, Forwarded connection, int length) {
+        if (!mayMove(link, connection, false, frame.u64(0), length)) {
+            answerLost(link, Frame.DATA, RsmError.CONN_ABORTED.code(), frame.connection(), frame.tag());
+            return true;
+        }
+        int tag = frame.tag();
+        return link.owed() <= MOST_OWED && owing(link, length, connection.remote.get(frame.u64(0), length,
+            (code, data) -> link.executeSoon(() -> {
+                link.paid(Frame.HEADER + length);
+                link.whenRoom(data.length, () -> link.add(Frame.DATA, 0, code, connection.local, tag, data.length).put(data));
+            }), () -> link.execute(link::goOn)));
+    }
+
+    private boolean confirm(Incoming link, Frame frame, Forwarded connection) {
+        int tag = frame.tag();
+        return link.owed() <= MOST_OWED && owing(link, 0, connection.remote.confirm(
+            code -> link.executeSoon(() -> {
+                link.paid(Frame.HEADER);
+                link.whenRoom(0, () -> link.add(Frame.DONE, 0, code, connection.local, tag, 0));
+            }), () -> link.execute(link::goOn)));
+    }
+
+    private static boolean owing(Incoming link, int bytes, boolean asked) {
+        if (asked) {
+            link.owe(Frame.HEADER + bytes);
+        }
+        return asked;
+    }
+
+    /** Asks over the link, when what was put by one-sided access has arrived. */
+    private boolean askInOrder(Incoming link, Frame frame, Forwarded connection, int replyType, int bytes) {
+        OneSidedPath.Remote remote = connection == null ? null : connection.remote;
+        if (remote == null) {
+            return ask(link, frame, connection, replyType, bytes);
+        }
+        if (link.owed() > MOST_OWED) {
+            return false;
+        }
+        int type = frame.type();
+        int flags = frame.flags();
+        byte[] body = frame.bytes(0, frame.length());
+        Passing reply = new Passing(link, frame.connection(), frame.tag(), replyType, bytes);
+        return owing(link, bytes, remote.after(
+            () -> connection.lane.ask(reply, type, flags, connection.number, body.length, out -> out.put(body)),
+            reply::lose, () -> link.execute(link::goOn)));
     }
 
     private static void answerLost(Incoming link, int type, int code, int connection, int tag) {
@@ -210,7 +290,8 @@ final class Forwarding extends Session {
                 connection.lane = lane;
             }
             peer.add(connection.number, connection, lane);
-            lane.ask(new Connecting(connection, tag), Frame.CONNECT, 0, connection.number, asked.bytes(), asked::write);
+            lane.ask(new Connecting(connection, tag, Permission.ofBits(asked.permission())), Frame.CONNECT,
+                peer.wantsOneSided() ? Frame.ONE_SIDED : 0, connection.number, asked.bytes(), asked::write);
             if (connection.over) { // it was ended before it was asked for
                 peer.forget(connection.number, connection);
                 lane.send(Frame.DISCONNECT, 0, connection.number, 0, null, false);
@@ -239,10 +320,12 @@ final class Forwarding extends Session {
     private final class Connecting implements Lane.Expected {
         private final Forwarded connection;
         private final int tag;
+        private final Permission permission;
 
-        Connecting(Forwarded connection, int tag) {
+        Connecting(Forwarded connection, int tag, Permission permission) {
             this.connection = connection;
             this.tag = tag;
+            this.permission = permission;
         }
 
         @Override
@@ -257,8 +340,49 @@ final class Forwarding extends Session {
             if (frame.code() != 0) {
                 connection.end(null);
             }
-            answer(connection.local, tag, frame.code(), frame.bytes(0, frame.length()));
+            byte[] body = frame.bytes(0, frame.length());
+            if (frame.code() != 0 || body.length < Served.DESCRIPTION_BYTES) {
+                answer(connection.local, tag, frame.code(), body);
+            } else {
+                connected(body);
+            }
             return true;
+        }
+
+        /** Takes the keys out of the answer, which the process has no use for. */
+        private void connected(byte[] body) {
+            ByteBuffer in = ByteBuffer.wrap(body);
+            ByteBuffer out = ByteBuffer.allocate(body.length);
+            int flags = in.getInt(FLAGS_AT);
+            out.put(in.slice(0, FLAGS_AT)).putInt(flags & Frame.BIG_ENDIAN);
+            in.position(Served.DESCRIPTION_BYTES);
+            RemoteKeys keys = (flags & Frame.WITH_KEYS) == 0 ? null : RemoteKeys.read(in);
+            out.put(in).flip();
+            if (keys == null) {
+                connected(null, out);
+                return;
+            }
+            try {
+                peer.fabric().work(() -> connected(peer.remote(connection.lane, keys, connection.number, permission), out));
+            } catch (RsmException e) {
+                connected(null, out);
+            }
+        }
+
+        private void connected(OneSidedPath.Remote remote, ByteBuffer description) {
+            if (remote == null && peer.fabric().requiresOneSided(peer.node())) {
+                connection.end(connection.lane);
+                refuse(connection.local, tag, RsmException.of(RsmError.REMOTE_NODE_UNREACHABLE, "import-connect")
+                    .hint("there is no one-sided access to the node, which the gateway of this host requires"));
+                return;
+            }
+            if (remote != null) {
+                connection.use(remote);
+                description.putInt(FLAGS_AT, description.getInt(FLAGS_AT) | Frame.BY_DEVICE);
+            }
+            byte[] rest = new byte[description.remaining()];
+            description.get(rest);
+            answer(connection.local, tag, 0, rest);
         }
 
         @Override
@@ -274,6 +398,8 @@ final class Forwarding extends Session {
         private final int local;
         private final int number = peer.nextNumber();
         private volatile Lane lane;
+        /** How this gateway reaches the segment by itself; null if it does not. */
+        private volatile OneSidedPath.Remote remote;
         private volatile boolean over;
 
         Forwarded(int local) {
@@ -295,11 +421,31 @@ final class Forwarding extends Session {
 
         /** Ends it, and tells the other gateway over a lane; null if that need not know. */
         void end(Lane over) {
-            this.over = true;
+            OneSidedPath.Remote access;
+            synchronized (this) {
+                this.over = true;
+                access = remote;
+            }
             connections.remove(local, this);
             peer.forget(number, this);
-            if (over != null) {
+            if (access != null) {
+                access.close();
+            } else if (over != null) {
                 disconnect(over);
+            }
+        }
+
+        /** Has data moved by one-sided access. */
+        void use(OneSidedPath.Remote access) {
+            boolean late;
+            synchronized (this) {
+                late = over;
+                if (!late) {
+                    remote = access;
+                }
+            }
+            if (late) {
+                access.close();
             }
         }
 

@@ -30,9 +30,9 @@ final class Frame {
     static final int HELLO = 1;
     /** The time limit of the exporter's side in ms, u32. */
     static final int WELCOME = 2;
-    /** {@link Connect}. */
+    /** {@link Connect}. Flag {@link #ONE_SIDED}. */
     static final int CONNECT = 3;
-    /** Size u64, exporter's uid i64, exporter's pid u32, flags u32 (1: big-endian), then the layout. */
+    /** Size u64, exporter's uid i64, exporter's pid u32, flags u32, {@link RemoteKeys} if the flags say so, then the layout. */
     static final int ANSWER = 4;
     /** Offset u64, data. */
     static final int PUT = 5;
@@ -63,13 +63,22 @@ final class Frame {
     /** The last frame of a link, if there is time for it: why it is ended, text in UTF-8. */
     static final int BYE = 21;
 
+    /** What is put from now on must not arrive earlier than what was put before. Sent only where {@link #BY_DEVICE} says so. */
+    static final int ORDER = 22;
+
     /** The code in a reply that was lost between gateways. */
     static final int LOST = 0xFFFF;
 
     static final int BULK = 1;
     static final int ACCUMULATE = 1;
     static final int ADD = 0x80;
+    /** Of CONNECT: the gateway can reach the segment by itself. */
+    static final int ONE_SIDED = 1;
     static final int BIG_ENDIAN = 1;
+    /** The keys for that come along. */
+    static final int WITH_KEYS = 2;
+    /** To a process of the gateway's host: the gateway reaches the segment by itself, in clear text. */
+    static final int BY_DEVICE = 4;
 
     /** How many bytes of data may be on their way on a link. */
     static final int WINDOW = 4 << 20;

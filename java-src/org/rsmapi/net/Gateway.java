@@ -81,6 +81,7 @@ final class Gateway {
             }
         }
         for (Session session : new ArrayList<>(sessions.values())) {
+            session.tick(now);
             if (stoodStill) {
                 session.control().forgive(now);
             } else if (now - session.heardAt() > session.limit()) {

@@ -20,12 +20,13 @@ import org.rsmapi.Topology.ConnectionState;
  * @param upMillis     for how long the process has been using the network
  * @param peers        the other nodes, and what this process's importers have there
  * @param callers      who has links to this gateway: processes of other nodes, and of this host; the first 200 of them
+ * @param device       the RDMA device of the gateway; null if it has none
  * @param refusals     connections that were not let in
  * @param breaches     how often another node asked for what its connection did not have
  * @param lastRefusal  who was not let in last, or asked too much, and why; null for nobody
  */
 public record GatewayStatus(String controller, int node, long pid, boolean open, long upMillis, List<Peer> peers, List<Caller> callers,
-        long refusals, long breaches, String lastRefusal) {
+        Device device, long refusals, long breaches, String lastRefusal) {
     private static final int MOST_CALLERS = 200;
     private static final int LONGEST_TEXT = 200;
 
@@ -36,9 +37,19 @@ public record GatewayStatus(String controller, int node, long pid, boolean open,
      * @param state         of the way to it
      * @param silentMillis  since when nothing was heard; -1 if there is no link
      * @param importers     connections to its segments
+     * @param oneSided      whether data goes over the RDMA devices of both sides
      * @param reason        why there is no link; null if there is one, or nobody knows
      */
-    public record Peer(int node, ConnectionState state, long silentMillis, int importers, String reason) {}
+    public record Peer(int node, ConnectionState state, long silentMillis, int importers, boolean oneSided, String reason) {}
+
+    /**
+     * The RDMA device that the nodes file names for the gateway's own node.
+     *
+     * @param name      the device with its port, such as {@code mlx5_0:1}
+     * @param version   of UCX, such as {@code 1.13.1}; null if the device is not in use
+     * @param obstacle  why the device is not in use, or what has failed last; null for nothing
+     */
+    public record Device(String name, String version, String obstacle) {}
 
     /**
      * A process that has links to the gateway.
@@ -67,12 +78,16 @@ public record GatewayStatus(String controller, int node, long pid, boolean open,
             out.writeLong(refusals);
             out.writeLong(breaches);
             text(out, lastRefusal);
+            text(out, device == null ? null : device.name);
+            text(out, device == null ? null : device.version);
+            text(out, device == null ? null : device.obstacle);
             out.writeInt(peers.size());
             for (Peer peer : peers) {
                 out.writeInt(peer.node);
                 out.writeInt(peer.state.number());
                 out.writeLong(peer.silentMillis);
                 out.writeInt(peer.importers);
+                out.writeBoolean(peer.oneSided);
                 text(out, peer.reason);
             }
             out.writeInt(Math.min(callers.size(), MOST_CALLERS));
@@ -102,15 +117,17 @@ public record GatewayStatus(String controller, int node, long pid, boolean open,
             long refusals = in.readLong();
             long breaches = in.readLong();
             String last = text(in);
+            Device device = new Device(text(in), text(in), text(in));
             List<Peer> peers = new ArrayList<>();
             for (int left = in.readInt(); left > 0; left--) {
-                peers.add(new Peer(in.readInt(), state(in.readInt()), in.readLong(), in.readInt(), text(in)));
+                peers.add(new Peer(in.readInt(), state(in.readInt()), in.readLong(), in.readInt(), in.readBoolean(), text(in)));
             }
             List<Caller> callers = new ArrayList<>();
             for (int left = in.readInt(); left > 0; left--) {
                 callers.add(new Caller(text(in), in.readLong(), in.readInt(), in.readLong()));
             }
-            return new GatewayStatus(controller, node, pid, open, up, peers, callers, refusals, breaches, last);
+            return new GatewayStatus(controller, node, pid, open, up, peers, callers, device.name == null ? null : device, refusals, breaches,
+                last);
         }
     }
 

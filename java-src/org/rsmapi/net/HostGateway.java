@@ -37,7 +37,16 @@ public final class HostGateway implements AutoCloseable {
             throw RsmException.of(RsmError.BAD_CONF, OP).hint("this process may not read the host's key, or the property rsmapi.gateway is "
                 + "other, or another controller of this process goes through the gateway of another process");
         }
-        return new HostGateway(fabric);
+        boolean done = false;
+        try {
+            fabric.openDevice();
+            done = true;
+            return new HostGateway(fabric);
+        } finally {
+            if (!done) {
+                fabric.release();
+            }
+        }
     }
 
     private static void check(int unit) {

@@ -36,6 +36,7 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
     private long uid;
     private ByteOrder order;
     private String layout;
+    private boolean byDevice;
 
     /** Writes on each lane so far, and those of which it is known that they have arrived. */
     private final Progress onControl = new Progress();
@@ -133,7 +134,9 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
         size = fields.getLong();
         uid = fields.getLong();
         pid = fields.getInt();
-        order = (fields.getInt() & Frame.BIG_ENDIAN) != 0 ? ByteOrder.BIG_ENDIAN : ByteOrder.LITTLE_ENDIAN;
+        int flags = fields.getInt();
+        order = (flags & Frame.BIG_ENDIAN) != 0 ? ByteOrder.BIG_ENDIAN : ByteOrder.LITTLE_ENDIAN;
+        byDevice = (flags & Frame.BY_DEVICE) != 0;
         layout = body.length == FIELDS ? null : decoded(ByteBuffer.wrap(body, FIELDS, body.length - FIELDS));
         if (size <= 0 || size > LARGEST || size % SMALLEST_PAGE != 0) {
             hangUp();
@@ -205,7 +208,7 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
 
     @Override
     public Capabilities capabilities() {
-        return NetInterconnect.CAPABILITIES;
+        return byDevice ? NetInterconnect.BY_DEVICE : NetInterconnect.CAPABILITIES;
     }
 
     @Override
@@ -390,7 +393,12 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
             confirm();
         } else if (first || second) { // what is written from now on takes the same way
             try {
-                (first ? control : bulk).flush();
+                Lane lane = first ? control : bulk;
+                if (byDevice) {
+                    lane.send(Frame.ORDER, 0, number, 0, null, false);
+                } else {
+                    lane.flush();
+                }
             } catch (Lane.Ended e) {
                 throw lost("order", e);
             }

@@ -27,6 +27,9 @@ final class NetInterconnect implements Interconnect {
     static final Capabilities CAPABILITIES =
         new Capabilities(Capabilities.Memory.MIRRORED, Set.of(4, 8), Capabilities.AccessControl.ENFORCED, true, "tls");
 
+    static final Capabilities BY_DEVICE =
+        new Capabilities(Capabilities.Memory.MIRRORED, Set.of(4, 8), Capabilities.AccessControl.ENFORCED, false, "ucx");
+
     private final Fabric fabric;
     private final Interconnect local;
     private final AtomicBoolean closed = new AtomicBoolean();

@@ -5,9 +5,12 @@ import java.security.SecureRandom;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.rsmapi.Permission;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.Topology.ConnectionState;
+import org.rsmapi.sys.OsError;
+import org.rsmapi.sys.UcxError;
 
 /**
  * Another node, as this process's importers see it: the links to its gateway, and the connections over them. There is one link for what is
@@ -15,6 +18,8 @@ import org.rsmapi.Topology.ConnectionState;
  */
 final class Peer implements Lane.Receiver {
     private static final long RETRY_NANOS = 1_000_000_000;
+    /** For how long data goes over the links when one-sided access has failed. */
+    private static final long ONE_SIDED_RETRY_NANOS = 10_000_000_000L;
     private static final SecureRandom RANDOM = new SecureRandom();
     private static final String[] REASONS = {"exporter-gone", "unpublished", "destroyed", "exporter-gone", "protocol-error", "unreachable"};
     static final String UNREACHABLE = "unreachable";
@@ -34,6 +39,9 @@ final class Peer implements Lane.Receiver {
     private long failedAt;
     /** Whether the last failure was one of keys or versions, and not of the way. */
     private boolean met;
+    private OneSidedPath path;
+    private boolean oneSidedFailed;
+    private long oneSidedFailedAt;
 
     /** Who has a connection over the links. Nothing here waits. */
     interface Importer {
@@ -257,6 +265,49 @@ final class Peer implements Lane.Receiver {
         }
     }
 
+    // ---- one-sided access ----
+
+    /** Whether to ask the other gateway for one-sided access to its segments. */
+    boolean wantsOneSided() {
+        return fabric.oneSided() != null && fabric.deviceOf(node) != null && !hasFailedOneSided();
+    }
+
+    private synchronized boolean hasFailedOneSided() {
+        return oneSidedFailed && System.nanoTime() - oneSidedFailedAt < ONE_SIDED_RETRY_NANOS;
+    }
+
+    private synchronized void failOneSided() {
+        oneSidedFailed = true;
+        oneSidedFailedAt = System.nanoTime();
+    }
+
+    /**
+     * One-sided access to a segment; null if there can be none now.
+     *
+     * @param over  the link over which the keys have come
+     */
+    OneSidedPath.Remote remote(Lane over, RemoteKeys keys, int number, Permission permission) {
+        try {
+            OneSidedPath found = path(over, keys.worker());
+            return found == null ? null : found.remote(keys, number, permission);
+        } catch (UcxError | OsError e) {
+            failOneSided();
+            fabric.noteOneSided("node " + node + ": " + e.getMessage());
+            return null;
+        }
+    }
+
+    private synchronized OneSidedPath path(Lane over, byte[] worker) {
+        OneSided device = fabric.oneSided();
+        if (device == null || control != over || hasFailedOneSided()) {
+            return null;
+        }
+        if (path == null) {
+            path = OneSidedPath.open(device, over, worker, this::failOneSided);
+        }
+        return path.leads(over, worker) ? path : null;
+    }
+
     /** Makes a link if there is none and the last failure is some time ago, so that the state is known. */
     void probe(long now) {
         synchronized (this) {
@@ -307,7 +358,7 @@ final class Peer implements Lane.Receiver {
         long silent = control == null ? -1 : (System.nanoTime() - control.heardAt()) / 1_000_000;
         String reason = control != null || failure == null ? null
             : String.valueOf(failure.data().getOrDefault("reason", failure.getMessage()));
-        return new GatewayStatus.Peer(node, state(), silent, connections.size(), reason);
+        return new GatewayStatus.Peer(node, state(), silent, connections.size(), path != null, reason);
     }
 
     /** Waits for what is on its way: for {@link Fabric#settle}. */
@@ -359,10 +410,13 @@ final class Peer implements Lane.Receiver {
     @Override
     public void ended(Lane lane, String reason) {
         Lane other;
+        OneSidedPath ending;
         synchronized (this) {
             if (lane != control && lane != bulk) {
                 return;
             }
+            ending = path;
+            path = null;
             other = lane == control ? bulk : control;
             control = null;
             bulk = null;
@@ -372,6 +426,9 @@ final class Peer implements Lane.Receiver {
         }
         if (other != null) {
             other.end(reason);
+        }
+        if (ending != null) {
+            ending.end();
         }
         for (Importer connection : connections.values()) {
             connection.abort(UNREACHABLE);

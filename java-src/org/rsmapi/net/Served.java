@@ -18,6 +18,7 @@ import org.rsmapi.spi.MappedRange;
 import org.rsmapi.spi.Signals;
 import org.rsmapi.sys.Credentials;
 import org.rsmapi.sys.OsError;
+import org.rsmapi.sys.UcxError;
 
 /**
  * A connection of another node's importer to a segment of this host. Towards the exporter the gateway is an importer like any other; what
@@ -33,6 +34,8 @@ final class Served {
     private final int number;
     private final int tag;
     private final Connect asked;
+    /** Whether the other gateway would reach the segment by itself. */
+    private final boolean oneSided;
 
     /** Keeps the window there while something is copied. */
     private final ReentrantLock copying = new ReentrantLock();
@@ -43,13 +46,16 @@ final class Served {
     private boolean watched;
     /** Whether the importer has no events. */
     private boolean mayTell;
+    private volatile Exposed exposed;
+    private volatile RemoteKeys keys;
     private volatile boolean over;
 
-    Served(Serving session, int number, int tag, Connect asked) {
+    Served(Serving session, int number, int tag, Connect asked, boolean oneSided) {
         this.session = session;
         this.number = number;
         this.tag = tag;
         this.asked = asked;
+        this.oneSided = oneSided;
     }
 
     Serving session() {
@@ -140,6 +146,7 @@ final class Served {
                 connection = made;
                 window = range;
                 size = made.size();
+                expose();
             } finally {
                 copying.unlock();
             }
@@ -154,6 +161,26 @@ final class Served {
         }
     }
 
+    /**
+     * Lets the other gateway reach the segment by itself, if both can, and the device grants no more than the access list: a key that
+     * allows to write only is not known to devices. With the lock held.
+     */
+    private void expose() {
+        OneSided device = session.gateway().fabric().oneSided();
+        if (!oneSided || device == null || session.peer().device() == null || window == null || !permission.reads()) {
+            return;
+        }
+        try {
+            exposed = Exposed.of(device, window, size, permission.writes(), connection.standing());
+            RemoteKeys made = exposed.keys();
+            if (DESCRIPTION_BYTES + made.bytes() + layout().length <= Frame.LARGEST - Frame.HEADER) {
+                keys = made;
+            }
+        } catch (UcxError | OsError e) {
+            session.gateway().fabric().noteOneSided("a segment cannot be registered: " + e.getMessage());
+        }
+    }
+
     /** The exporter has ended the connection. */
     private final class Listener implements AbortListener {
         @Override
@@ -161,7 +188,12 @@ final class Served {
             session.control().execute(() -> {
                 if (!over) {
                     session.control().tell(Frame.REVOKED, Peer.reasonNumber(reason), number);
-                    end();
+                    if (exposed == null) {
+                        end();
+                    } else { // if access ended now, the device would end all that the other gateway has on its way to here
+                        over = true;
+                        session.linger(Served.this);
+                    }
                 }
             });
         }
@@ -176,9 +208,16 @@ final class Served {
         return layout == null ? new byte[0] : layout.getBytes(StandardCharsets.UTF_8);
     }
 
+    int descriptionBytes() {
+        return DESCRIPTION_BYTES + (keys == null ? 0 : keys.bytes());
+    }
+
     void describe(ByteBuffer out) {
         out.putLong(size).putLong(connection.exporterUid()).putInt(connection.exporterPid())
-            .putInt(connection.byteOrder() == ByteOrder.BIG_ENDIAN ? Frame.BIG_ENDIAN : 0);
+            .putInt((connection.byteOrder() == ByteOrder.BIG_ENDIAN ? Frame.BIG_ENDIAN : 0) | (keys == null ? 0 : Frame.WITH_KEYS));
+        if (keys != null) {
+            keys.write(out);
+        }
     }
 
     /** It is one of the session's connections now. */
@@ -348,7 +387,7 @@ final class Served {
     /** Ends the connection. */
     void end() {
         over = true;
-        session.connections().remove(number, this);
+        session.forget(this);
         drop();
     }
 
@@ -364,8 +403,7 @@ final class Served {
             }
             watched = false;
             if (window != null) {
-                window.replaceWithZeroPages();
-                window.unmap();
+                unmap(window);
                 window = null;
             }
             connection.close();
@@ -374,5 +412,17 @@ final class Served {
             copying.unlock();
         }
         session.gateway().ended(this);
+    }
+
+    private void unmap(MappedRange range) {
+        if (exposed != null) {
+            exposed.close();
+        }
+        range.replaceWithZeroPages();
+        if (exposed != null) {
+            exposed.unmap(range::unmap);
+        } else {
+            range.unmap();
+        }
     }
 }

@@ -17,6 +17,8 @@ final class Serving extends Session {
 
     private final NodesFile.Entry peer;
     private final Map<Integer, Served> connections = new ConcurrentHashMap<>();
+    /** Revoked ones that the other gateway may still be accessing, and until when it may. */
+    private final Map<Served, Long> lingering = new ConcurrentHashMap<>();
 
     Serving(Gateway gateway, String id, NodesFile.Entry peer) {
         super(gateway, id);
@@ -53,6 +55,29 @@ final class Serving extends Session {
         }
     }
 
+    /** A connection that is revoked: it ends when the other gateway says so, or after a while. */
+    void linger(Served connection) {
+        lingering.put(connection, System.nanoTime() + limit());
+        if (isOver()) {
+            endConnections();
+        }
+    }
+
+    /** A connection has ended. */
+    void forget(Served connection) {
+        connections.remove(connection.number(), connection);
+        lingering.remove(connection);
+    }
+
+    @Override
+    void tick(long now) {
+        lingering.forEach((connection, until) -> {
+            if (now - until > 0) {
+                connection.end();
+            }
+        });
+    }
+
     @Override
     public boolean take(Incoming link, Frame frame) throws IOException {
         int length = frame.length();
@@ -87,6 +112,9 @@ final class Serving extends Session {
                     connection.mayHaveEvents();
                 }
                 break;
+            case Frame.ORDER: // all of a link is in order
+                require(length == 0);
+                break;
             case Frame.DISCONNECT:
                 if (connection != null) {
                     connection.end();
@@ -105,14 +133,15 @@ final class Serving extends Session {
     private void connect(Frame frame) throws IOException {
         Connect asked = Connect.read(frame);
         require(!connections.containsKey(frame.connection()));
-        gateway().admit(new Served(this, frame.connection(), frame.tag(), asked), asked.millis());
+        gateway().admit(new Served(this, frame.connection(), frame.tag(), asked, (frame.flags() & Frame.ONE_SIDED) != 0),
+            asked.millis());
     }
 
     /** Answers a CONNECT; in a turn. */
     void answer(Served connection, RsmError error, String hint) {
         Incoming link = control();
         byte[] text = error == null ? connection.layout() : hint == null ? new byte[0] : hint.getBytes(StandardCharsets.UTF_8);
-        int fields = error == null ? Served.DESCRIPTION_BYTES : 0;
+        int fields = error == null ? connection.descriptionBytes() : 0;
         ByteBuffer body = ByteBuffer.allocate(fields + text.length); // made now: the connection may be over when there is room
         if (error == null) {
             connection.describe(body);

@@ -35,6 +35,10 @@ abstract class Session implements Incoming.Taker {
     /** To whom it belongs, of those who have a share of the gateway each: a node, or a user of this host. */
     abstract String party();
 
+    /** Called often. */
+    void tick(long now) {
+    }
+
     /** Ends all connections; the links have ended. */
     abstract void endConnections();
 

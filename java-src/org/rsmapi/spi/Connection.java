@@ -73,6 +73,17 @@ public interface Connection {
     }
 
     /**
+     * The memory in which {@link #aborted()} looks whether the publication stands, for those who let others read the segment and that
+     * memory without this process's doing. The caller closes it; it may be open for longer than the connection.
+     *
+     * @return null if there is none, or the connection is aborted
+     * @throws org.rsmapi.sys.OsError if it cannot be mapped
+     */
+    default Standing standing() {
+        return null;
+    }
+
+    /**
      * Moves data where the exporter's memory cannot be mapped; null where it can. The same at each call.
      */
     default RemoteMemory remote() {

@@ -48,6 +48,8 @@ final class Libc {
 
     static native int munmap(long address, long length);
 
+    static native long mremap(long address, long oldLength, long length, int flags);
+
     static native int mprotect(long address, long length, int prot);
 
     static native int madvise(long address, long length, int advice);

@@ -31,6 +31,12 @@ final class Ucp {
 
     static native int ucp_worker_progress(long worker);
 
+    static native byte ucp_worker_get_efd(long worker, long fd);
+
+    static native byte ucp_worker_arm(long worker);
+
+    static native byte ucp_worker_signal(long worker);
+
     static native byte ucp_ep_create(long worker, long params, long ep);
 
     static native long ucp_ep_close_nbx(long ep, long param);

@@ -80,12 +80,17 @@ public final class Ucx {
         return DEVICE.matcher(name).matches();
     }
 
+    /** Whether the property of the tests is set: then peers can access a region after it was closed, see {@link #transports}. */
+    public static boolean isOverTcp() {
+        return Boolean.getBoolean(TCP_PROPERTY);
+    }
+
     /**
      * The transports that may be used: those of RDMA, where the network adapter checks each access. Over tcp, which a property of the tests
      * switches on, everybody who reaches the port can read and write all memory of this process.
      */
     static String transports() {
-        return Boolean.getBoolean(TCP_PROPERTY) ? "tcp" : "rc,dc,ud";
+        return isOverTcp() ? "tcp" : "rc,dc,ud";
     }
 
     private static String load() {

@@ -17,6 +17,7 @@ final class UcxAbi {
     static final int PARAMS_FEATURES = 8;
     static final int PARAM_FIELD_FEATURES = 1;
     static final int FEATURE_RMA = 1 << 1;
+    static final int FEATURE_WAKEUP = 1 << 4;
 
     /** ucp_worker_params_t */
     static final int WORKER_PARAMS_BYTES = 200;
@@ -66,6 +67,7 @@ final class UcxAbi {
     static final int ERR_INVALID_PARAM = -5;
     static final int ERR_INVALID_ADDR = -7;
     static final int ERR_NO_ELEM = -12;
+    static final int ERR_BUSY = -15;
     static final int ERR_CANCELED = -16;
     static final int ERR_OUT_OF_RANGE = -19;
     static final int ERR_TIMED_OUT = -20;

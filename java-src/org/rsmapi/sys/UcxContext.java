@@ -27,7 +27,7 @@ final class UcxContext implements AutoCloseable {
 
     private static void configure(long config, String device) {
         set(config, "TLS", Ucx.transports(), true);
-        set(config, "NET_DEVICES", device, true);
+        set(config, "NET_DEVICES", Ucx.isOverTcp() ? device.replaceFirst(":.*", "") : device, true); // interfaces have no ports
         // Without memory events a cache of registrations would not know that memory was unmapped.
         set(config, "RCACHE_ENABLE", "n", false);
         set(config, "IB_REG_METHODS", "direct", false);
@@ -44,7 +44,7 @@ final class UcxContext implements AutoCloseable {
     private static long initialise(long config) {
         try (NativeBlock params = new NativeBlock(UcxAbi.PARAMS_BYTES); NativeBlock out = new NativeBlock(Long.BYTES)) {
             params.putLong(UcxAbi.PARAMS_MASK, UcxAbi.PARAM_FIELD_FEATURES);
-            params.putLong(UcxAbi.PARAMS_FEATURES, UcxAbi.FEATURE_RMA);
+            params.putLong(UcxAbi.PARAMS_FEATURES, UcxAbi.FEATURE_RMA | UcxAbi.FEATURE_WAKEUP);
             UcxError.check(Ucp.ucp_init_version(UcxAbi.API_MAJOR, UcxAbi.API_MINOR, params.address(), config, out.address()), "ucp_init");
             return out.getLong(0);
         }

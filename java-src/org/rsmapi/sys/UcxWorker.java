@@ -29,6 +29,8 @@ public final class UcxWorker implements AutoCloseable {
     private final ReentrantLock lock = new ReentrantLock();
     private final UcxContext context;
     private final long handle;
+    /** Has input when there may be something to do; the library's own, which is closed with the worker. */
+    private final Fd events;
     private final Set<AutoCloseable> open = new LinkedHashSet<>();
     /** The parameters of an operation, and of closing by force. */
     private final NativeBlock plain;
@@ -36,9 +38,10 @@ public final class UcxWorker implements AutoCloseable {
     private boolean closing;
     private boolean destroyed;
 
-    private UcxWorker(UcxContext context, long handle, NativeBlock plain, NativeBlock force) {
+    private UcxWorker(UcxContext context, long handle, Fd events, NativeBlock plain, NativeBlock force) {
         this.context = context;
         this.handle = handle;
+        this.events = events;
         this.plain = plain;
         this.force = force;
         force.putInt(UcxAbi.REQUEST_PARAM_MASK, UcxAbi.OP_ATTR_FIELD_FLAGS);
@@ -63,9 +66,16 @@ public final class UcxWorker implements AutoCloseable {
             UcxContext context = opening.add(UcxContext.open(device));
             long handle = context.createWorker();
             opening.add(() -> Ucp.ucp_worker_destroy(handle));
-            UcxWorker worker = new UcxWorker(context, handle, plain, force);
+            UcxWorker worker = new UcxWorker(context, handle, events(handle), plain, force);
             opening.done();
             return worker;
+        }
+    }
+
+    private static Fd events(long handle) {
+        try (NativeBlock out = new NativeBlock(Long.BYTES)) {
+            UcxError.check(Ucp.ucp_worker_get_efd(handle, out.address()), "ucp_worker_get_efd");
+            return new Fd(out.getInt(0));
         }
     }
 
@@ -134,6 +144,36 @@ public final class UcxWorker implements AutoCloseable {
         enter();
         try {
             return Ucp.ucp_worker_progress(handle) != 0;
+        } finally {
+            leave();
+        }
+    }
+
+    /**
+     * Waits until there may be something to {@link #progress}, without keeping others from the worker. For one thread, when progress has
+     * returned false.
+     *
+     * @param deadline  on the clock of {@link System#nanoTime()}
+     */
+    public void awaitEvent(long deadline) {
+        enter();
+        try {
+            byte status = Ucp.ucp_worker_arm(handle);
+            if (status == UcxAbi.ERR_BUSY) {
+                return;
+            }
+            UcxError.check(status, "ucp_worker_arm");
+        } finally {
+            leave();
+        }
+        Poll.forInput(events, deadline);
+    }
+
+    /** Ends {@link #awaitEvent}, now or when it is called next. */
+    public void wake() {
+        enter();
+        try {
+            UcxError.check(Ucp.ucp_worker_signal(handle), "ucp_worker_signal");
         } finally {
             leave();
         }

@@ -15,6 +15,7 @@ public final class Vm {
     private static final int MAP_ANONYMOUS = 0x20;
     private static final int MAP_NORESERVE = 0x4000;
     static final int MAP_FIXED_NOREPLACE = 0x100000;
+    private static final int MREMAP_MAYMOVE = 1;
     private static final int MADV_DONTNEED = 4;
     private static final int MADV_HUGEPAGE = 14;
     private static final int MADV_POPULATE_READ = 22;
@@ -182,6 +183,17 @@ public final class Vm {
      */
     public static void drop(long address, long length) {
         Libc.madvise(address, length, MADV_DONTNEED);
+    }
+
+    /** Maps what a shared mapping shows once more, wherever the kernel likes. */
+    public static long mapAgain(long address, long length) {
+        Space.take(ONE_MORE, length, "mremap");
+        long got = Libc.mremap(address, 0, length, MREMAP_MAYMOVE); // of a shared mapping, an old length of 0 means a second one
+        if (got == -1) {
+            throw failure(Native.getLastError(), length);
+        }
+        OwnRanges.add(got, length);
+        return got;
     }
 
     /** Unmaps an address range, which nothing may be using. */
