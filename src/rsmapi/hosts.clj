@@ -17,7 +17,7 @@
             [rsmapi.impl.data :as data])
   (:import (java.time Duration)
            (org.rsmapi RsmError)
-           (org.rsmapi.net GatewayStatus GatewayStatus$Caller GatewayStatus$Peer HostGateway KeyFile NodesFile NodesFile$Entry)))
+           (org.rsmapi.net GatewayStatus GatewayStatus$Caller GatewayStatus$Device GatewayStatus$Peer HostGateway KeyFile NodesFile NodesFile$Entry)))
 
 (set! *warn-on-reflection* true)
 (set! *unchecked-math* :warn-on-boxed)
@@ -111,11 +111,14 @@
    :pid (.pid s)
    :open? (.open s)
    :up-ms (.upMillis s)
+   :ucx (when-let [^GatewayStatus$Device d (.device s)]
+          {:device (.name d) :version (.version d) :obstacle (.obstacle d)})
    :refusals (.refusals s)
    :breaches (.breaches s)
    :last-refusal (.lastRefusal s)
    :peers (mapv (fn [^GatewayStatus$Peer p]
                   {:node (.node p) :state (data/keyword-of (.state p)) :importers (.importers p)
+                   :one-sided? (.oneSided p)
                    :silent-ms (when-not (neg? (.silentMillis p)) (.silentMillis p)) :reason (.reason p)})
                 (.peers s))
    :callers (mapv (fn [^GatewayStatus$Caller c]
@@ -127,12 +130,14 @@
   does.
 
     {:controller \"net0\" :node 1 :pid 4711 :open? true :up-ms 52000
-     :peers    [{:node 2 :state :active :importers 3 :silent-ms 120 :reason nil}]
+     :peers    [{:node 2 :state :active :importers 3 :one-sided? false :silent-ms 120 :reason nil}]
      :callers  [{:who \"node 2\" :importers 1 :bytes 1048576 :silent-ms 40}]
+     :ucx      nil
      :refusals 0 :breaches 0 :last-refusal nil}
 
-  :peers are the other nodes: the state of the way there (:down, :up, :active, :going-down), the connections to their
-  segments over this process, and since when nothing was heard. :callers are those who have links to the gateway: what
+  :ucx is the RDMA device that the nodes file names for this node, as {:device \"mlx5_0:1\" :version \"1.13.1\" :obstacle nil};
+  without a :version it is not in use, and :obstacle says why. :peers are the other nodes: the state of the way there (:down, :up, :active, :going-down), the connections to their
+  segments over this process, whether data goes over RDMA, and since when nothing was heard. :callers are those who have links to the gateway: what
   they have connected to, and the bytes that they have written. :refusals counts who was not let in, :breaches what
   other nodes have asked for that they may not.
 
