@@ -88,7 +88,11 @@
   Options:
     :controller  \"net0\", the default, to \"net7\"
 
-  Errors: :rsm/bad-args-errors; :rsm/bad-conf (the nodes file, the key, a property)."
+  If the nodes file names an RDMA device for this node, data goes through it where the other gateway has one too; the
+  system property rsmapi.ucx is auto, off or required.
+
+  Errors: :rsm/bad-args-errors; :rsm/bad-conf (the nodes file, the key, a property, a device that is required and cannot be
+  used)."
   (^HostGateway [] (gateway nil))
   (^HostGateway [opts]
    (let [{:keys [controller]} (args/options opts #{:controller} "gateway")]
@@ -135,11 +139,12 @@
      :ucx      nil
      :refusals 0 :breaches 0 :last-refusal nil}
 
-  :ucx is the RDMA device that the nodes file names for this node, as {:device \"mlx5_0:1\" :version \"1.13.1\" :obstacle nil};
-  without a :version it is not in use, and :obstacle says why. :peers are the other nodes: the state of the way there (:down, :up, :active, :going-down), the connections to their
-  segments over this process, whether data goes over RDMA, and since when nothing was heard. :callers are those who have links to the gateway: what
-  they have connected to, and the bytes that they have written. :refusals counts who was not let in, :breaches what
-  other nodes have asked for that they may not.
+  :peers are the other nodes: the state of the way there (:down, :up, :active, :going-down), the connections to their
+  segments over this process, whether data goes through RDMA devices, and since when nothing was heard. :callers are those
+  who have links to the gateway: what they have connected to, and the bytes that they have written. :ucx is the RDMA device
+  that the nodes file names for this node: {:device \"mlx5_0:1\" :version \"1.13.1\" :obstacle nil}; it is not in use if there
+  is no :version, and :obstacle says why. :refusals counts who was not let in, :breaches what other nodes have asked for that
+  they may not.
 
   Options, without a gateway:
     :controller  \"net0\", the default, to \"net7\"

@@ -22,11 +22,13 @@ public final class HostGateway implements AutoCloseable {
     }
 
     /**
-     * Begins to play the gateway. If another process has the node's port, this one takes over when that ends.
+     * Begins to play the gateway. If another process has the node's port, this one takes over when that ends. If the nodes file names an
+     * RDMA device for this node ({@code ucx=}), data goes through it where the other gateway has one too; the property
+     * {@code rsmapi.ucx} is {@code auto}, {@code off} or {@code required}.
      *
      * @param unit  0 for {@code net0}, up to 7
-     * @throws RsmException BAD_ARGS_ERRORS (the unit), BAD_CONF (the nodes file, the key, a property), INSUFFICIENT_RESOURCES, and what
-     *     opening a controller throws
+     * @throws RsmException BAD_ARGS_ERRORS (the unit), BAD_CONF (the nodes file, the key, a property, a device that is required and
+     *     cannot be used), INSUFFICIENT_RESOURCES, and what opening a controller throws
      */
     public static HostGateway open(int unit) {
         check(unit);

@@ -28,19 +28,23 @@
           (println (str "node N " (common/host-name) " " (:key data)))))
     data))
 
-(defn- print-status [{:keys [controller node pid open? up-ms refusals breaches last-refusal peers callers]} style]
-  (show/facts style [["controller" controller]
-                     ["node" node]
-                     ["pid" pid]
-                     ["port" (if open? "open" "another process has it")]
-                     ["up" (str (quot (long up-ms) 1000) " s")]
-                     ["refusals" refusals]
-                     ["breaches" breaches]
-                     ["last refusal" last-refusal]])
+(defn- print-status [{:keys [controller node pid open? up-ms ucx refusals breaches last-refusal peers callers]} style]
+  (show/facts style (concat
+                     [["controller" controller]
+                      ["node" node]
+                      ["pid" pid]
+                      ["port" (if open? "open" "another process has it")]
+                      ["up" (str (quot (long up-ms) 1000) " s")]]
+                     (when-let [{:keys [device version obstacle]} ucx]
+                       [["RDMA device" (str device (if version (str ", UCX " version) ", not in use"))]
+                        ["its trouble" obstacle]])
+                     [["refusals" refusals]
+                      ["breaches" breaches]
+                      ["last refusal" last-refusal]]))
   (when (seq peers)
     (println)
-    (show/table style ["NODE" "STATE" "IMPORTERS" "SILENT MS" "REASON"]
-                (map (juxt :node (comp name :state) :importers :silent-ms :reason) peers)))
+    (show/table style ["NODE" "STATE" "DATA" "IMPORTERS" "SILENT MS" "REASON"]
+                (map (juxt :node (comp name :state) #(if (:one-sided? %) "ucx" "tls") :importers :silent-ms :reason) peers)))
   (when (seq callers)
     (println)
     (show/table style ["CALLER" "IMPORTERS" "BYTES" "SILENT MS"]
