@@ -248,7 +248,8 @@ final class Fabric {
 
     /** This gateway's device; null if it uses none. */
     OneSided oneSided() {
-        return oneSided;
+        OneSided opened = oneSided;
+        return opened == null || opened.failure() != null ? null : opened;
     }
 
     /** The device that the nodes file names for a node; null for none. */
@@ -274,8 +275,10 @@ final class Fabric {
     }
 
     private synchronized GatewayStatus.Device deviceStatus() {
+        String failure = oneSided == null ? null : oneSided.failure();
         return device == null ? null
-            : new GatewayStatus.Device(device, oneSided == null ? null : org.rsmapi.sys.Ucx.version(), oneSidedNote);
+            : new GatewayStatus.Device(device, oneSided() == null ? null : org.rsmapi.sys.Ucx.version(),
+                failure == null ? oneSidedNote : failure);
     }
 
     /** The fabrics that this process uses. */

@@ -358,7 +358,7 @@ final class Forwarding extends Session {
             in.position(Served.DESCRIPTION_BYTES);
             RemoteKeys keys = (flags & Frame.WITH_KEYS) == 0 ? null : RemoteKeys.read(in);
             out.put(in).flip();
-            if (keys == null) {
+            if (keys == null || permission == null) {
                 connected(null, out);
                 return;
             }

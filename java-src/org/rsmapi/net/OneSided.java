@@ -26,6 +26,7 @@ final class OneSided implements AutoCloseable {
     /** What peers may access until the worker is closed: over tcp only, which nobody but tests uses. */
     private final List<Runnable> retired = new ArrayList<>();
     private volatile boolean stopping;
+    private volatile String failure;
 
     private OneSided(String device, UcxWorker worker) {
         this.device = device;
@@ -81,14 +82,24 @@ final class OneSided implements AutoCloseable {
 
     private void run() {
         try {
-            while (!stopping) {
+            while (!stopping && failure == null) {
                 if (!worker.progress()) {
                     worker.awaitEvent(System.nanoTime() + LONGEST_WAIT);
                 }
             }
         } catch (UcxError e) {
-            stopping = true; // what needs it fails, and is reported there
+            fail(e);
         }
+    }
+
+    /** It is not used any more. */
+    void fail(UcxError e) {
+        failure = e.getMessage();
+    }
+
+    /** Why it cannot be used any more; null if it can. */
+    String failure() {
+        return failure;
     }
 
     @Override

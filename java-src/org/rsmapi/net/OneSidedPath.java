@@ -25,11 +25,12 @@ import org.rsmapi.sys.Vm;
 final class OneSidedPath {
     /** Frames of data that may wait to be put. */
     private static final int SLOTS = 64;
-    /** A frame's data, and what it takes to align it as it is in the segment. */
-    private static final int SLOT_BYTES = Frame.MOST_DATA + 64;
     private static final int MOST_ACTIONS = 4_096;
     private static final int LONG_BITS = Long.BYTES - 1;
+    /** The data of the longest frame, and what it takes to align it as it is in the segment. */
+    private static final int SLOT_BYTES = Frame.LARGEST + 2 * Long.BYTES & ~LONG_BITS;
 
+    private final OneSided device;
     private final Lane lane;
     private final byte[] worker;
     private final UcxPeer peer;
@@ -52,7 +53,8 @@ final class OneSidedPath {
     /** Something to do, and what becomes of who has asked for it if that fails. */
     private record Action(Runnable work, Runnable lose) {}
 
-    private OneSidedPath(Lane lane, byte[] worker, UcxPeer peer, Runnable onFailure) {
+    private OneSidedPath(OneSided device, Lane lane, byte[] worker, UcxPeer peer, Runnable onFailure) {
+        this.device = device;
         this.lane = lane;
         this.worker = worker;
         this.peer = peer;
@@ -76,7 +78,7 @@ final class OneSidedPath {
         UcxPeer peer = device.connect(worker);
         OneSidedPath made = null;
         try {
-            made = new OneSidedPath(lane, worker, peer, onFailure);
+            made = new OneSidedPath(device, lane, worker, peer, onFailure);
             Threads.start(Threads.daemon(made::run, "rsmapi-ucx-path"));
             return made;
         } finally {
@@ -121,15 +123,20 @@ final class OneSidedPath {
             }
             goOn();
         }
-        peer.close();
-        synchronized (this) {
-            Vm.unmap(memory, (SLOTS + 1L) * SLOT_BYTES);
+        try {
+            peer.close();
+            synchronized (this) {
+                Vm.unmap(memory, (SLOTS + 1L) * SLOT_BYTES);
+            }
+        } catch (UcxError e) {
+            device.fail(e); // it may still be reading the memory, which stays
+        } finally {
+            Action left;
+            while ((left = queue.poll()) != null) {
+                left.lose.run();
+            }
+            goOn();
         }
-        Action left;
-        while ((left = queue.poll()) != null) {
-            left.lose.run();
-        }
-        goOn();
     }
 
     /** Null at the end. */
@@ -179,7 +186,15 @@ final class OneSidedPath {
             ended = true;
         }
         queue.add(new Action(() -> { }, () -> { }));
-        Threads.start(Threads.daemon(peer::close, "rsmapi-ucx-close")); // the path's thread may be waiting for the other side
+        Threads.start(Threads.daemon(this::closePeer, "rsmapi-ucx-close")); // the path's thread may be waiting for the other side
+    }
+
+    private void closePeer() {
+        try {
+            peer.close();
+        } catch (UcxError e) {
+            device.fail(e);
+        }
     }
 
     private void flush(long upTo) {

@@ -18,7 +18,6 @@ import org.rsmapi.spi.MappedRange;
 import org.rsmapi.spi.Signals;
 import org.rsmapi.sys.Credentials;
 import org.rsmapi.sys.OsError;
-import org.rsmapi.sys.UcxError;
 
 /**
  * A connection of another node's importer to a segment of this host. Towards the exporter the gateway is an importer like any other; what
@@ -171,12 +170,13 @@ final class Served {
             return;
         }
         try {
-            exposed = Exposed.of(device, window, size, permission.writes(), connection.standing());
-            RemoteKeys made = exposed.keys();
-            if (DESCRIPTION_BYTES + made.bytes() + layout().length <= Frame.LARGEST - Frame.HEADER) {
-                keys = made;
+            Exposed made = Exposed.of(device, window, size, permission.writes(), connection.standing());
+            exposed = made;
+            RemoteKeys all = made.keys();
+            if (DESCRIPTION_BYTES + all.bytes() + layout().length <= Frame.LARGEST - Frame.HEADER) {
+                keys = all;
             }
-        } catch (UcxError | OsError e) {
+        } catch (RuntimeException | Error e) { // the other gateway uses the link
             session.gateway().fabric().noteOneSided("a segment cannot be registered: " + e.getMessage());
         }
     }
