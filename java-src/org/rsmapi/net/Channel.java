@@ -28,6 +28,7 @@ abstract class Channel implements AutoCloseable {
     private final SocketChannel socket;
     /** What was received: from 0 to its position. */
     private final ByteBuffer received;
+    private volatile long heardAt = System.nanoTime();
     private volatile boolean closed;
     private volatile Selector readable;
     private volatile Selector writable;
@@ -46,6 +47,25 @@ abstract class Channel implements AutoCloseable {
 
     final SocketChannel socket() {
         return socket;
+    }
+
+    /** When bytes were read from the socket last, also if they do not say anything yet. */
+    final long heardAt() {
+        return heardAt;
+    }
+
+    /** This process stood still: what was not heard meanwhile proves nothing. */
+    final void forgive(long now) {
+        heardAt = now;
+    }
+
+    /** Reads what is there. */
+    protected final int read(ByteBuffer to) throws IOException {
+        int n = socket.read(to);
+        if (n > 0) {
+            heardAt = System.nanoTime();
+        }
+        return n;
     }
 
     /** What was received: from 0 to its position. Whoever has used it compacts. */

@@ -37,13 +37,14 @@ final class Fabric {
     private static final String TIMEOUT = "rsmapi.net.timeout";
     private static final String UCX = "rsmapi.ucx";
     private static final int DEFAULT_TIMEOUT = 1_000;
-    private static final int LEAST_TIMEOUT = 100;
+    static final int LEAST_TIMEOUT = 100;
     static final int MOST_TIMEOUT = 60_000;
-    /** How often in the time limit the clock ticks at least, and how long it waits at most. */
-    private static final int TICKS = 10;
-    private static final long LONGEST_STEP = 100_000_000;
+    /** If the clock is late by so many ms, or by a fifth of the time limit, the process stood still. */
+    private static final long LATE_NANOS = 200_000_000;
+    private static final int LATE_IN_TIMEOUT = 5;
     /** What two gateways have to compute to know each other takes long in processes that have just begun: so many times the time limit. */
     static final int INTRODUCTION_TIMES = 3;
+    private static final long LEAST_WAIT_NANOS = 1_000_000;
     /** How often the nodes file is looked at. */
     private static final long LOOK_NANOS = 500_000_000;
     /** How many links may be made at a time. */
@@ -405,7 +406,7 @@ final class Fabric {
     void work(Runnable action) {
         try {
             workers.execute(action);
-        } catch (RejectedExecutionException e) {
+        } catch (RejectedExecutionException | OutOfMemoryError e) { // of threads, by its own limit or by that of the system
             throw RsmException.of(RsmError.INSUFFICIENT_RESOURCES, "link").causedBy(e).hint("too many links are being made");
         }
     }
@@ -490,25 +491,27 @@ final class Fabric {
     }
 
     private void keepTime() {
-        long step = Math.min(timeout() / TICKS, LONGEST_STEP);
-        long before = System.nanoTime();
+        long longest = Math.min(timeout() / Lane.PINGS, LOOK_NANOS);
+        long late = Math.min(timeout() / LATE_IN_TIMEOUT, LATE_NANOS);
+        long due = System.nanoTime() + longest;
         while (!stopping) {
-            LockSupport.parkNanos(this, step);
+            LockSupport.parkNanos(this, due - System.nanoTime());
             long now = System.nanoTime();
-            boolean stoodStill = now - before > 3 * step;
-            before = now;
+            boolean stoodStill = now - due > late;
+            long wait = longest;
             try {
                 lookAtFile(now);
                 for (Peer peer : peers()) {
-                    peer.tick(now, stoodStill);
+                    wait = Math.min(wait, peer.tick(now, stoodStill));
                     peer.probe(now);
                 }
                 if (!local) {
-                    gateway.tick(now, stoodStill);
+                    wait = Math.min(wait, gateway.tick(now, stoodStill));
                 }
             } catch (RuntimeException | Error e) {
-                continue; // memory, most likely: the next tick does it
+                wait = longest; // memory, most likely: the next tick does it
             }
+            due = System.nanoTime() + Math.max(wait, LEAST_WAIT_NANOS);
         }
     }
 }

@@ -274,7 +274,7 @@ final class Forwarding extends Session {
         }
         Forwarded connection = new Forwarded(number);
         connections.put(number, connection);
-        if (!gateway().connects(this).run(asked.segmentId(), () -> connect(connection, tag, asked))) {
+        if (!gateway().connects(this).run(pid, asked.segmentId(), () -> connect(connection, tag, asked))) {
             connections.remove(number);
             refuse(number, tag, RsmException.of(RsmError.INSUFFICIENT_RESOURCES, "import-connect")
                 .hint("the gateway of this host has too many connects to make"));

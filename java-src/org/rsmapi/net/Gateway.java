@@ -6,6 +6,7 @@ import java.net.InetSocketAddress;
 import java.net.NetworkInterface;
 import java.nio.channels.ServerSocketChannel;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
@@ -29,6 +30,8 @@ final class Gateway {
     private static final long RETRY_NANOS = 500_000_000;
     private static final int BACKLOG = 128;
     private static final int SESSIONS_PER_PARTY = 128;
+    /** How often in the time limit of a link's two sides something is said at least while something comes. */
+    private static final int SAYINGS = 8;
     private static final long DESCRIPTORS_PER_CONNECTION = 16;
     private static final long LEAST_CONNECTIONS = 64;
 
@@ -42,6 +45,7 @@ final class Gateway {
 
     private Doorkeeper door;
     private LocalDoor localDoor;
+    private Service doors;
     private Service control;
     private Service bulk;
     private Relay relay;
@@ -60,10 +64,14 @@ final class Gateway {
 
     // ---- the port ----
 
-    /** Called often: tries to get the port, and looks after the links. */
-    void tick(long now, boolean stoodStill) {
+    /**
+     * Tries to get the port, and looks after the links.
+     *
+     * @return in how many ns it wants to be called again at the latest
+     */
+    long tick(long now, boolean stoodStill) {
         if (closed) {
-            return;
+            return RETRY_NANOS;
         }
         synchronized (this) {
             if (door == null && !trying && now - triedAt > RETRY_NANOS) {
@@ -71,23 +79,23 @@ final class Gateway {
                 trying = true;
                 retry();
             }
-            if (door != null) {
-                door.tick(now);
-                if (localDoor == null) {
-                    openLocalDoor();
-                } else {
-                    localDoor.tick(now);
-                }
+            if (door != null && localDoor == null) {
+                openLocalDoor();
             }
         }
+        long due = RETRY_NANOS;
         for (Session session : new ArrayList<>(sessions.values())) {
             session.tick(now);
             if (stoodStill) {
                 session.control().forgive(now);
             } else if (now - session.heardAt() > session.limit()) {
                 session.end("nothing was heard of the node");
+            } else {
+                due = Math.min(due, session.heardAt() + session.limit() - now + 1);
+                session.sayThatItWaits();
             }
         }
+        return due;
     }
 
     /** Tries again to get the port, in a thread that may wait: the name of the host has to be looked up. */
@@ -115,7 +123,7 @@ final class Gateway {
 
     private void openLocalDoor() {
         try {
-            localDoor = LocalDoor.open(this, door.service());
+            localDoor = LocalDoor.open(this, doors);
         } catch (IOException | OsError e) {
             lastRefusal = "processes of this host cannot be let in: " + e.getMessage();
         }
@@ -137,13 +145,15 @@ final class Gateway {
         ServerSocketChannel port = ServerSocketChannel.open();
         try {
             port.bind(address, BACKLOG);
+            doors = new Service("rsmapi-net-door");
             control = new Service("rsmapi-net-control");
             bulk = new Service("rsmapi-net-bulk");
             relay = new Relay();
-            Doorkeeper keeper = new Doorkeeper(this, port);
+            Doorkeeper keeper = new Doorkeeper(this, doors, port);
+            doors.add(keeper);
             control.start();
             bulk.start();
-            keeper.start();
+            doors.start();
             door = keeper;
             openLocalDoor();
         } finally {
@@ -167,14 +177,14 @@ final class Gateway {
     }
 
     private void stopServices() {
-        if (control != null) {
-            control.stop();
-            control = null;
+        for (Service service : Arrays.asList(doors, control, bulk)) {
+            if (service != null) {
+                service.stop();
+            }
         }
-        if (bulk != null) {
-            bulk.stop();
-            bulk = null;
-        }
+        doors = null;
+        control = null;
+        bulk = null;
         if (relay != null) {
             relay.stop();
             relay = null;
@@ -197,6 +207,7 @@ final class Gateway {
             if (door != null) {
                 door.stop();
                 door = null;
+                doors.stop();
             }
         }
         for (Session session : new ArrayList<>(sessions.values())) {
@@ -251,6 +262,8 @@ final class Gateway {
 
     private void letIn(Channel channel, Frame hello, String id, Supplier<Session> making) {
         boolean isBulk = (hello.flags() & Frame.BULK) != 0;
+        int millis = Math.max(Fabric.LEAST_TIMEOUT, Math.min(Hello.read(hello).millis(), Fabric.MOST_TIMEOUT));
+        long theirs = TimeUnit.MILLISECONDS.toNanos(millis);
         Session session = isBulk ? sessions.get(id) : making.get();
         Incoming link = null;
         if (session != null) {
@@ -259,11 +272,11 @@ final class Gateway {
                     channel.close();
                     return;
                 }
-                link = new Incoming(this, isBulk ? bulk : control, channel, session, session::end);
+                link = new Incoming(this, isBulk ? bulk : control, channel, session,
+                    Math.min(fabric.timeout(), theirs) / SAYINGS, session::end);
             }
             if (!isBulk) {
-                int millis = Math.min(Hello.read(hello).millis(), Fabric.MOST_TIMEOUT);
-                session.setControl(link, Math.max(fabric.timeout(), TimeUnit.MILLISECONDS.toNanos(millis)));
+                session.setControl(link, Math.max(fabric.timeout(), theirs));
             }
         }
         boolean welcome = session != null && (isBulk ? session.setBulk(link)
@@ -332,7 +345,7 @@ final class Gateway {
         if (connection.session().isOver()) { // its connections may have been ended before
             connection.end();
         }
-        if (!connects(connection.session()).run(connection.segmentId(), () -> make(connection, deadline))) {
+        if (!connects(connection.session()).run(connection.uid(), connection.segmentId(), () -> make(connection, deadline))) {
             answer(connection, RsmError.INSUFFICIENT_RESOURCES, "the other gateway has too many connects to make");
         }
     }

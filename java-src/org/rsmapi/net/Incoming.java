@@ -19,10 +19,9 @@ import org.rsmapi.spi.ExportedMemory;
 final class Incoming implements Service.Handler {
     /** Bytes that are taken before it is the turn of another link. */
     private static final int TURN = 1 << 19;
-    /** How often in the time limit what has come is credited at least: on a slow way nothing else tells the other side that this one is there. */
-    private static final int CREDITS_IN_TIMEOUT = 8;
-
     private final Gateway gateway;
+    /** Something is said at least that often while something comes, in ns: on a slow way nothing else tells the other side that this one is there. */
+    private final long sayEvery;
     private final Service service;
     private final Channel channel;
     private final Taker taker;
@@ -37,11 +36,10 @@ final class Incoming implements Service.Handler {
     /** What is to be sent as soon as there is room. */
     private final ArrayDeque<Runnable> backlog = new ArrayDeque<>();
     private int uncredited;
-    private long creditedAt = System.nanoTime();
-    private volatile long heardAt = System.nanoTime();
+    private long saidAt = System.nanoTime();
     private volatile long taken;
     /** Whether a frame is there that cannot be taken yet. */
-    private boolean waits;
+    private volatile boolean waits;
     private long owed;
     private boolean closed;
 
@@ -60,9 +58,11 @@ final class Incoming implements Service.Handler {
     /**
      * A link that takes nothing yet.
      *
+     * @param sayEvery  how often something is said at least while something comes, in ns
      * @param ended  called when the link has ended by itself, or because of what came
      */
-    Incoming(Gateway gateway, Service service, Channel channel, Taker taker, Consumer<String> ended) {
+    Incoming(Gateway gateway, Service service, Channel channel, Taker taker, long sayEvery, Consumer<String> ended) {
+        this.sayEvery = sayEvery;
         this.gateway = gateway;
         this.service = service;
         this.channel = channel;
@@ -120,6 +120,7 @@ final class Incoming implements Service.Handler {
         try {
             flush();
             int bytes = 0;
+            long before = channel.heardAt();
             do {
                 if (!takeFrames()) {
                     break; // the other side has to read first
@@ -130,7 +131,6 @@ final class Incoming implements Service.Handler {
                     return;
                 }
                 if (n > 0) {
-                    heardAt = System.nanoTime();
                     bytes += n;
                     takeFrames();
                 }
@@ -138,6 +138,9 @@ final class Incoming implements Service.Handler {
                     break;
                 }
             } while (bytes < TURN && channel.hasMore());
+            if (channel.heardAt() != before) {
+                saySomething();
+            }
             flush();
             if (bytes >= TURN && channel.hasMore()) {
                 execute(this::goOn);
@@ -205,12 +208,40 @@ final class Incoming implements Service.Handler {
     private void credit(int bytes) {
         taken += bytes;
         uncredited += bytes;
-        long now = System.nanoTime();
-        if (uncredited >= Frame.CREDIT_STEP || now - creditedAt > gateway.fabric().timeout() / CREDITS_IN_TIMEOUT) {
-            add(Frame.CREDIT, 0, 0, 0, 0, Integer.BYTES).putInt(uncredited);
-            uncredited = 0;
-            creditedAt = now;
+        if (uncredited >= Frame.CREDIT_STEP) {
+            credit();
         }
+    }
+
+    private void credit() {
+        add(Frame.CREDIT, 0, 0, 0, 0, Integer.BYTES).putInt(uncredited);
+        uncredited = 0;
+    }
+
+    /** Tells the other side that this one is there, if nothing else has told it for a while; in a turn. */
+    private void saySomething() {
+        if (out.position() == 0 && System.nanoTime() - saidAt > sayEvery) {
+            credit();
+        }
+    }
+
+    /** Whether it takes nothing from the other side, because the way on has no room. */
+    boolean waits() {
+        return waits;
+    }
+
+    /** The same by another thread, while {@link #waits}. */
+    void sayThatItWaits() {
+        execute(() -> {
+            try {
+                if (!closed && waits) {
+                    saySomething();
+                    flush();
+                }
+            } catch (IOException e) {
+                ended.accept(e.toString());
+            }
+        });
     }
 
     // ---- what a process is owed ----
@@ -288,6 +319,9 @@ final class Incoming implements Service.Handler {
     }
 
     private boolean sendOut() throws IOException {
+        if (out.position() > 0) {
+            saidAt = System.nanoTime();
+        }
         out.flip();
         try {
             return channel.send(out);
@@ -302,11 +336,11 @@ final class Incoming implements Service.Handler {
     }
 
     long heardAt() {
-        return heardAt;
+        return channel.heardAt();
     }
 
     void forgive(long now) {
-        heardAt = now;
+        channel.forgive(now);
     }
 
     /** Has something done in a turn, by the service's thread. */

@@ -26,6 +26,9 @@ final class Lane {
     /** A gateway that gives signs of life, but does not do what it is asked for, has so many times the time limit. */
     private static final long GIVE_UP_TIMES = 30;
 
+    /** How often in the time limit a link is tested on which nothing is heard. */
+    static final int PINGS = 4;
+
     private static final int LONGEST_REASON = 200;
 
     private final Channel channel;
@@ -42,6 +45,8 @@ final class Lane {
     /** Bytes of data that have been sent, and those that have arrived. */
     private long sent;
     private volatile long arrived;
+    /** When something was heard that belongs to data: on a slow way that delays what comes over the other link. */
+    private volatile long movedAt;
 
     private final ReentrantLock reading = new ReentrantLock();
     private final Frame frame = new Frame();
@@ -49,8 +54,9 @@ final class Lane {
     /** Those who wait for their turn to read. */
     private final ConcurrentLinkedQueue<Reply> queue = new ConcurrentLinkedQueue<>();
 
-    private volatile long heardAt = System.nanoTime();
-    private volatile long pingedAt = heardAt;
+    private volatile long pingedAt = System.nanoTime();
+    /** The other link of the session; null if there is none. */
+    private volatile Lane beside;
     private volatile long usedAt;
     private final AtomicInteger expectingEvents = new AtomicInteger();
     private volatile String ended;
@@ -96,6 +102,12 @@ final class Lane {
         this.receiver = receiver;
         this.watcher = watcher;
         this.timeout = timeout;
+        this.movedAt = System.nanoTime() - timeout;
+    }
+
+    /** The other link of the session, which may delay this one. */
+    void setBeside(Lane other) {
+        beside = other;
     }
 
     /** Until when to wait for what the other gateway has to do. */
@@ -112,8 +124,11 @@ final class Lane {
         return ended;
     }
 
-    long heardAt() {
-        return heardAt;
+    /** For how long nothing was heard of the other gateway, in ns: nothing on this link, and no data on the one beside it. */
+    long silence(long now) {
+        long silent = now - channel.heardAt();
+        Lane other = beside;
+        return other == null || silent > GIVE_UP_TIMES * timeout ? silent : Math.min(silent, now - other.movedAt);
     }
 
     // ---- writing ----
@@ -467,6 +482,7 @@ final class Lane {
     /** Takes what has arrived; with the reading lock held. Returns how many bytes. */
     private int receive() throws IOException {
         int total = 0;
+        long before = channel.heardAt();
         do {
             int n = channel.receive();
             if (n < 0) {
@@ -475,10 +491,12 @@ final class Lane {
             }
             if (n > 0) {
                 total += n;
-                heardAt = System.nanoTime();
                 dispatch();
             }
         } while (channel.hasMore());
+        if (channel.heardAt() != before && (total == 0 || channel.received().position() > 0)) { // a part of a long frame
+            movedAt = channel.heardAt();
+        }
         return total;
     }
 
@@ -497,18 +515,18 @@ final class Lane {
     private void take() throws IOException {
         switch (frame.type()) {
             case Frame.DATA:
+                movedAt = channel.heardAt();
+                takeReply();
+                return;
             case Frame.RESULT:
             case Frame.DONE:
             case Frame.ANSWER:
             case Frame.WELCOME:
             case Frame.PONG:
-                Expected reply = expected.remove(frame.tag());
-                if (reply != null && !reply.take(frame, channel.received().array())) {
-                    reply.lose();
-                    throw new IOException("an answer that does not belong to its question");
-                }
+                takeReply();
                 return;
             case Frame.CREDIT:
+                movedAt = channel.heardAt();
                 arrived += frame.length() < Integer.BYTES ? 0 : Integer.toUnsignedLong(frame.u32(0));
                 runPutOff();
                 return;
@@ -524,6 +542,14 @@ final class Lane {
                 return;
             default:
                 throw new IOException("a frame of type " + frame.type());
+        }
+    }
+
+    private void takeReply() throws IOException {
+        Expected reply = expected.remove(frame.tag());
+        if (reply != null && !reply.take(frame, channel.received().array())) {
+            reply.lose();
+            throw new IOException("an answer that does not belong to its question");
         }
     }
 
@@ -571,16 +597,23 @@ final class Lane {
 
     // ---- the end ----
 
-    /** Called often: sends what was kept back, sends a PING if nothing was heard, and ends the link if nothing was heard for too long. */
-    void tick(long now) {
+    /**
+     * Sends what was kept back, sends a PING if nothing was heard, and ends the link if nothing was heard for too long.
+     *
+     * @return in how many ns it wants to be called again at the latest
+     */
+    long tick(long now) {
         if (ended != null) {
-            return;
+            return timeout;
         }
-        if (now - heardAt > timeout) {
+        long silent = silence(now);
+        if (silent > timeout) {
             end("nothing was heard of the other gateway for " + timeout / 1_000_000 + " ms");
-            return;
+            return timeout;
         }
-        boolean ping = now - heardAt > timeout / 4 && now - pingedAt > timeout / 4;
+        // a little early, so that one tick does it for all links
+        long quiet = now - Math.max(channel.heardAt(), pingedAt);
+        boolean ping = quiet > timeout / PINGS / 2;
         if ((ping || out.position() > 0) && writing.tryLock()) { // else somebody sends, or waits for the other side to read
             try {
                 if (ping) {
@@ -591,12 +624,13 @@ final class Lane {
                     sendNow();
                 }
             } catch (Ended e) {
-                return;
+                return timeout;
             } finally {
                 unlock();
             }
         }
         runPutOff(); // they look themselves whether there is room
+        return Math.max(1, Math.min(timeout - silent, timeout / PINGS - (ping ? 0 : quiet)));
     }
 
     /** Sends what the socket takes. What is left goes with the next frame, or when the socket takes something. */
@@ -622,7 +656,7 @@ final class Lane {
 
     /** This process stood still: what was not heard meanwhile proves nothing. */
     void forgive(long now) {
-        heardAt = now;
+        channel.forgive(now);
     }
 
     /** Ends the link. */

@@ -6,7 +6,6 @@ import java.net.InetSocketAddress;
 import java.net.SocketTimeoutException;
 import java.net.StandardSocketOptions;
 import java.nio.ByteBuffer;
-import java.nio.channels.SelectionKey;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
 import java.nio.charset.StandardCharsets;
@@ -14,11 +13,7 @@ import java.nio.file.Path;
 import java.security.GeneralSecurityException;
 import java.security.MessageDigest;
 import java.security.SecureRandom;
-import java.util.ArrayList;
 import java.util.HexFormat;
-import java.util.Iterator;
-import java.util.LinkedHashMap;
-import java.util.Map;
 import java.util.concurrent.locks.LockSupport;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
@@ -46,42 +41,40 @@ import org.rsmapi.sys.Threads;
  *
  * <p>Numbers are in network byte order. Without a gateway there is nobody at the socket.
  */
-final class LocalDoor implements Service.Handler {
+final class LocalDoor extends Door {
     private static final int MAGIC = 0x52534D47;
     private static final int VERSION = 1;
     private static final int SECRET = 16;
     private static final int TICKET = 3 * SECRET;
     private static final int NAME_BYTES = 16;
     private static final int BACKLOG = 64;
-    /** Tickets that have not been used, in all and of one user; and connections that have not said what they want. */
+    /** Tickets that have not been used, in all and of one user. */
     private static final int MOST_TICKETS = 1_024;
     private static final int MOST_OF_USER = 256;
+    /** How long a ticket is good for, and how long a process has to say what it wants. */
     private static final long TICKET_NANOS = 5_000_000_000L;
     private static final long PAUSE_NANOS = 50_000_000;
+    private static final long LONGEST_WAIT_NANOS = 3_600_000_000_000L;
     private static final SecureRandom RANDOM = new SecureRandom();
     private static final byte[] LOOPBACK = {127, 0, 0, 1};
 
-    private final Gateway gateway;
-    private final Service service;
     private final Fd listener;
-    private final ServerSocketChannel port;
-    private final SelectionKey accepting;
     private final Poll.Group wakers = new Poll.Group();
-    private final Thread thread = Threads.daemon(this::run, "rsmapi-net-local");
-    /** By the secret that a process has to send; in the order in which they were given. Guarded by itself. */
-    private final Map<String, Ticket> tickets = new LinkedHashMap<>();
+    private final Thread thread = Threads.daemon(this::giveTickets, "rsmapi-net-local");
+    /** Guarded by itself. */
+    private final Places<Ticket> tickets = new Places<>(MOST_TICKETS, Ticket::uid);
     private volatile boolean stopping;
 
-    /** Who may come, and what the gateway answers. */
-    private record Ticket(Connect.User user, int pid, byte[] answer, long deadline) {}
+    /** Who may come, what it sends and what the gateway answers, and until when. */
+    private record Ticket(Connect.User user, int pid, byte[] theirs, byte[] ours, long deadline) {
+        int uid() {
+            return user.uid();
+        }
+    }
 
     private LocalDoor(Gateway gateway, Service service, Fd listener, ServerSocketChannel port) throws IOException {
-        this.gateway = gateway;
-        this.service = service;
+        super(gateway, service, port, TICKET_NANOS);
         this.listener = listener;
-        this.port = port;
-        port.configureBlocking(false);
-        this.accepting = port.register(service.selector(), SelectionKey.OP_ACCEPT, this);
     }
 
     /**
@@ -115,8 +108,10 @@ final class LocalDoor implements Service.Handler {
         try {
             port = ServerSocketChannel.open();
             port.bind(new InetSocketAddress(InetAddress.getByAddress(LOOPBACK), 0), BACKLOG);
-            door = new LocalDoor(gateway, service, listener, port);
-            Threads.start(door.thread);
+            LocalDoor made = new LocalDoor(gateway, service, listener, port);
+            Threads.start(made.thread);
+            door = made;
+            service.add(door);
             return door;
         } finally {
             if (door == null) {
@@ -126,22 +121,23 @@ final class LocalDoor implements Service.Handler {
         }
     }
 
+    @Override
     void stop() {
         stopping = true;
         wakers.wake();
-        Link.close(port);
+        super.stop();
     }
 
     // ---- tickets ----
 
-    private void run() {
+    private void giveTickets() {
         while (!stopping) {
             int wakes = wakers.wakes();
             try {
-                if (!stopping && Poll.forInput(listener, System.nanoTime() + TICKET_NANOS, wakers, wakes) == Poll.Outcome.READY) {
+                if (!stopping && Poll.forInput(listener, System.nanoTime() + LONGEST_WAIT_NANOS, wakers, wakes) == Poll.Outcome.READY) {
                     giveTicket();
                 }
-            } catch (OsError | IOException e) {
+            } catch (OsError | IOException | OutOfMemoryError e) {
                 LockSupport.parkNanos(PAUSE_NANOS);
             }
         }
@@ -154,135 +150,127 @@ final class LocalDoor implements Service.Handler {
                 return;
             }
             Sockets.Peer peer = Sockets.peer(caller);
-            byte[] theirs = new byte[SECRET];
-            byte[] ours = new byte[SECRET];
-            RANDOM.nextBytes(theirs);
-            RANDOM.nextBytes(ours);
             Connect.User user = new Connect.User(peer.uid(), peer.gid(), peer.groups());
-            if (!keep(theirs, new Ticket(user, peer.pid(), ours, System.nanoTime() + TICKET_NANOS))) {
-                gateway.refused(null, "user " + Integer.toUnsignedString(peer.uid()) + " of this host asks too often");
+            Ticket ticket = new Ticket(user, peer.pid(), secret(), secret(), System.nanoTime() + TICKET_NANOS);
+            if (!keep(ticket)) {
+                gateway().refused(null, "user " + Integer.toUnsignedString(peer.uid()) + " of this host asks too often");
                 Sockets.send(caller, new byte[1]);
                 return;
             }
-            int at = ((InetSocketAddress) port.getLocalAddress()).getPort();
+            int at = ((InetSocketAddress) port().getLocalAddress()).getPort();
             ByteBuffer message = ByteBuffer.allocate(TICKET);
-            message.putInt(MAGIC).putShort((short) VERSION).put((byte) gateway.fabric().node()).put((byte) 0).putShort((short) at)
-                .position(SECRET).put(theirs).put(ours);
+            message.putInt(MAGIC).putShort((short) VERSION).put((byte) gateway().fabric().node()).put((byte) 0).putShort((short) at)
+                .position(SECRET).put(ticket.theirs).put(ticket.ours);
             Sockets.send(caller, message.array());
         }
     }
 
-    private boolean keep(byte[] secret, Ticket ticket) {
+    private static byte[] secret() {
+        byte[] secret = new byte[SECRET];
+        RANDOM.nextBytes(secret);
+        return secret;
+    }
+
+    private boolean keep(Ticket ticket) {
         synchronized (tickets) {
-            long now = System.nanoTime();
-            tickets.values().removeIf(each -> now - each.deadline() > 0);
-            long same = tickets.values().stream().filter(each -> each.user().uid() == ticket.user().uid()).count();
-            if (same >= MOST_OF_USER) {
+            Ticket first;
+            while ((first = tickets.first()) != null && System.nanoTime() - first.deadline > 0) {
+                tickets.remove(first);
+            }
+            if (tickets.of(ticket.uid()) >= MOST_OF_USER) {
                 return false;
             }
-            if (tickets.size() >= MOST_TICKETS) {
-                Iterator<Ticket> oldest = tickets.values().iterator();
-                oldest.next();
-                oldest.remove();
-            }
-            tickets.put(HexFormat.of().formatHex(secret), ticket);
+            tickets.add(ticket);
+            tickets.remove(tickets.surplus());
             return true;
         }
     }
 
     private Ticket use(byte[] secret) {
         synchronized (tickets) {
-            return tickets.remove(HexFormat.of().formatHex(secret));
+            for (Ticket each : tickets.all()) {
+                if (MessageDigest.isEqual(each.theirs, secret) && tickets.remove(each) && System.nanoTime() - each.deadline <= 0) {
+                    return each;
+                }
+            }
+            return null;
         }
     }
 
     // ---- connections ----
 
     @Override
-    public void ready(SelectionKey key) {
-        try {
-            SocketChannel socket;
-            while ((socket = port.accept()) != null) {
-                SocketChannel accepted = socket;
-                accepted.setOption(StandardSocketOptions.TCP_NODELAY, true);
-                Caller caller = new Caller(new PlainChannel(accepted));
-                caller.key = accepted.register(service.selector(), SelectionKey.OP_READ, caller);
-                callers.put(caller, System.nanoTime() + TICKET_NANOS);
-                if (callers.size() > MOST_TICKETS) {
-                    callers.keySet().iterator().next().end();
-                }
-            }
-        } catch (IOException e) {
-            gateway.refused(null, "no connection can be accepted: " + e.getMessage());
-            key.interestOps(0); // until the clock ticks
-        }
+    Caller caller(SocketChannel socket) throws IOException {
+        socket.setOption(StandardSocketOptions.TCP_NODELAY, true);
+        return new Visitor(socket);
     }
 
-    /** Those that have not said what they want, and until when they have to; in the service's thread. */
-    private final Map<Caller, Long> callers = new LinkedHashMap<>();
-
-    /** Called often. */
-    void tick(long now) {
-        service.execute(() -> {
-            if (accepting.isValid()) {
-                accepting.interestOps(SelectionKey.OP_ACCEPT);
-            }
-            for (Map.Entry<Caller, Long> each : new ArrayList<>(callers.entrySet())) {
-                if (now - each.getValue() > 0) {
-                    each.getKey().end();
-                }
-            }
-        });
-    }
-
-    /** A process that has made a connection. */
-    private final class Caller implements Service.Handler {
-        private final PlainChannel channel;
+    /** A process that has made a connection: it shows a ticket, then says what it wants. Those without a ticket share places. */
+    private final class Visitor extends Caller {
+        private final SocketChannel socket;
+        private final ByteBuffer secret = ByteBuffer.allocate(SECRET);
         private final Frame frame = new Frame();
-        private SelectionKey key;
         private Ticket ticket;
+        /** Made when there is a ticket: it has much memory. */
+        private PlainChannel channel;
 
-        Caller(PlainChannel channel) {
-            this.channel = channel;
+        Visitor(SocketChannel socket) {
+            super(socket);
+            this.socket = socket;
         }
 
         @Override
-        public void ready(SelectionKey self) {
-            try {
-                if (channel.receive() < 0) {
-                    end();
-                    return;
-                }
-                ByteBuffer received = channel.received();
-                if (ticket == null && received.position() >= SECRET) {
-                    byte[] secret = new byte[SECRET];
-                    received.flip().get(secret).compact();
-                    ticket = use(secret);
-                    if (ticket == null || !channel.send(ByteBuffer.wrap(ticket.answer()))) {
-                        gateway.refused(null, "a process of this host has no ticket");
-                        end();
-                        return;
-                    }
-                }
-                if (ticket != null && frame.look(received, 0, received.position())) {
-                    if (frame.type() == Frame.STATUS) {
-                        channel.send(Status.frame(gateway.fabric().status().encode()));
-                        end();
-                        return;
-                    }
-                    callers.remove(this);
-                    key.cancel();
-                    gateway.letInLocal(channel, ticket.user(), ticket.pid(), frame);
-                }
-            } catch (IOException e) {
-                end();
+        Object party() {
+            return ticket == null ? null : ticket.uid();
+        }
+
+        @Override
+        void hear() throws IOException {
+            if (ticket == null && !showTicket()) {
+                return;
+            }
+            if (channel.receive() < 0) {
+                throw new IOException("the process has ended the connection");
+            }
+            if (!frame.look(channel.received(), 0, channel.received().position())) {
+                return;
+            }
+            leave();
+            if (frame.type() == Frame.STATUS) {
+                channel.send(Status.frame(gateway().fabric().status().encode()));
+                channel.close();
+            } else {
+                gateway().letInLocal(channel, ticket.user, ticket.pid, frame);
             }
         }
 
-        void end() {
-            callers.remove(this);
-            key.cancel();
-            channel.close();
+        private boolean showTicket() throws IOException {
+            if (socket.read(secret) < 0) {
+                throw new IOException("the process has ended the connection");
+            }
+            if (secret.hasRemaining()) {
+                return false;
+            }
+            Ticket shown = use(secret.array());
+            if (shown == null) {
+                throw LocalDoor.failure("a process of this host has no ticket");
+            }
+            channel = new PlainChannel(socket);
+            ticket = shown;
+            if (!channel.send(ByteBuffer.wrap(ticket.ours))) {
+                throw new IOException("the process does not read");
+            }
+            return true;
+        }
+
+        @Override
+        String failure(IOException e) {
+            return null; // a process that has ended, or has not gone on, has not tried anything
+        }
+
+        @Override
+        void close() {
+            Link.close(channel == null ? socket : channel);
         }
     }
 

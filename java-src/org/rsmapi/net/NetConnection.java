@@ -373,9 +373,9 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
     @Override
     public void open() {
         checkAlive("open");
-        if (System.nanoTime() - control.heardAt() > peer.fabric().timeout() / 2) {
-            throw failure(RsmError.BARRIER_OPEN_FAILED, "open")
-                .with("silent-ms", (System.nanoTime() - control.heardAt()) / 1_000_000)
+        long silent = control.silence(System.nanoTime());
+        if (silent > peer.fabric().timeout() / 2) {
+            throw failure(RsmError.BARRIER_OPEN_FAILED, "open").with("silent-ms", silent / 1_000_000)
                 .hint("nothing has been heard of the exporter's host for a while");
         }
     }

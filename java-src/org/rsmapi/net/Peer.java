@@ -18,8 +18,14 @@ import org.rsmapi.sys.UcxError;
  */
 final class Peer implements Lane.Receiver {
     private static final long RETRY_NANOS = 1_000_000_000;
+<<<<<<< HEAD
     /** For how long data goes over the links when one-sided access has failed. */
     private static final long ONE_SIDED_RETRY_NANOS = 10_000_000_000L;
+=======
+    /** A link for much data that could not be made is tried again after a pause, which doubles each time. */
+    private static final long LEAST_PAUSE_NANOS = 100_000_000;
+    private static final long MOST_PAUSE_NANOS = 10_000_000_000L;
+>>>>>>> 84ee845 (Gateways: one kind of door and of service thread, connects shared fairly by users, a slow way is not silent)
     private static final SecureRandom RANDOM = new SecureRandom();
     private static final String[] REASONS = {"exporter-gone", "unpublished", "destroyed", "exporter-gone", "protocol-error", "unreachable"};
     static final String UNREACHABLE = "unreachable";
@@ -35,6 +41,9 @@ final class Peer implements Lane.Receiver {
     private byte[] session;
     private boolean calling;
     private boolean callingBulk;
+    /** 0, or since the link for much data could not be made: how long the pause is, and when it ends. */
+    private long bulkPause;
+    private long bulkPausedUntil;
     private RsmException failure;
     private long failedAt;
     /** Whether the last failure was one of keys or versions, and not of the way. */
@@ -165,6 +174,7 @@ final class Peer implements Lane.Receiver {
             control = made;
             session = id;
             failure = null;
+            bulkPause = 0;
         } else {
             failure = failed != null ? failed : RsmException.of(RsmError.REMOTE_NODE_UNREACHABLE, "link").with("node", node)
                 .with("reason", made == null ? "the link could not be made" : made.ended());
@@ -212,7 +222,7 @@ final class Peer implements Lane.Receiver {
         Lane of;
         byte[] id;
         synchronized (this) {
-            if (control == null || bulk != null || callingBulk) {
+            if (control == null || !mayCallBulk()) {
                 return bulk;
             }
             callingBulk = true;
@@ -244,12 +254,25 @@ final class Peer implements Lane.Receiver {
         if (control != of) {
             return null;
         }
-        if (bulk == null && !callingBulk) {
+        if (mayCallBulk()) {
             callingBulk = true;
             byte[] id = session;
-            begin(() -> callingBulk = false, () -> makeBulk(of, id));
+            try {
+                begin(() -> callingBulk = false, () -> makeBulk(of, id));
+            } catch (RsmException e) {
+                pauseBulk(); // no thread for it: the other link does everything meanwhile
+            }
         }
         return bulk;
+    }
+
+    private boolean mayCallBulk() {
+        return bulk == null && !callingBulk && (bulkPause == 0 || System.nanoTime() - bulkPausedUntil >= 0);
+    }
+
+    private void pauseBulk() {
+        bulkPause = Math.min(MOST_PAUSE_NANOS, Math.max(LEAST_PAUSE_NANOS, 2 * bulkPause));
+        bulkPausedUntil = System.nanoTime() + bulkPause;
     }
 
     private void calledBulk(Lane of, Lane made) {
@@ -257,7 +280,13 @@ final class Peer implements Lane.Receiver {
             callingBulk = false;
             if (made != null && control == of && made.ended() == null) {
                 bulk = made;
+                bulkPause = 0;
+                of.setBeside(made);
+                made.setBeside(of);
                 return;
+            }
+            if (control == of) {
+                pauseBulk();
             }
         }
         if (made != null) {
@@ -317,22 +346,28 @@ final class Peer implements Lane.Receiver {
         }
     }
 
-    /** Called often. */
-    void tick(long now, boolean stoodStill) {
+    /**
+     * Looks after the links.
+     *
+     * @return in how many ns it wants to be called again at the latest
+     */
+    long tick(long now, boolean stoodStill) {
         Lane first;
         Lane second;
         synchronized (this) {
             first = control;
             second = bulk;
         }
+        long due = RETRY_NANOS;
         for (Lane lane : new Lane[] {first, second}) {
             if (lane != null) {
                 if (stoodStill) {
                     lane.forgive(now);
                 }
-                lane.tick(now);
+                due = Math.min(due, lane.tick(now));
             }
         }
+        return due;
     }
 
     /** Ends the links, and so the connections over them. */
@@ -351,11 +386,11 @@ final class Peer implements Lane.Receiver {
         if (control == null) {
             return failure != null && met ? ConnectionState.UP : ConnectionState.DOWN;
         }
-        return System.nanoTime() - control.heardAt() > fabric.timeout() / 2 ? ConnectionState.GOING_DOWN : ConnectionState.ACTIVE;
+        return control.silence(System.nanoTime()) > fabric.timeout() / 2 ? ConnectionState.GOING_DOWN : ConnectionState.ACTIVE;
     }
 
     synchronized GatewayStatus.Peer status() {
-        long silent = control == null ? -1 : (System.nanoTime() - control.heardAt()) / 1_000_000;
+        long silent = control == null ? -1 : control.silence(System.nanoTime()) / 1_000_000;
         String reason = control != null || failure == null ? null
             : String.valueOf(failure.data().getOrDefault("reason", failure.getMessage()));
         return new GatewayStatus.Peer(node, state(), silent, connections.size(), path != null, reason);

@@ -15,7 +15,7 @@ final class PlainChannel extends Channel {
     @Override
     int receive() throws IOException {
         int room = received().remaining();
-        int n = room == 0 ? 0 : socket().read(received());
+        int n = room == 0 ? 0 : read(received());
         more = n > 0 && n == room;
         return n;
     }

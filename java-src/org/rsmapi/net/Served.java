@@ -73,6 +73,11 @@ final class Served {
         return asked.segmentId();
     }
 
+    /** Of its user, as the importer's node says. */
+    int uid() {
+        return asked.user().uid();
+    }
+
     // ---- the beginning ----
 
     /**

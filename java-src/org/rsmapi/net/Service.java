@@ -7,10 +7,14 @@ import java.nio.channels.Selector;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.TimeUnit;
 import org.rsmapi.mem.Stage;
 import org.rsmapi.sys.Threads;
 
-/** A thread of a gateway that waits for many sockets, and does what others give it to do. */
+/**
+ * A thread that waits for many sockets, does what others give it to do, and what is due at a time. While none of this is there, it sleeps.
+ */
 final class Service {
     /** What a socket is for. */
     interface Handler {
@@ -18,11 +22,24 @@ final class Service {
         void ready(SelectionKey key);
     }
 
-    private static final long IDLE_MILLIS = 1_000;
+    /** What has to be done at a time. */
+    interface Chore {
+        /** For a chore with nothing to do. */
+        long NEVER = Long.MAX_VALUE;
+
+        /**
+         * Does what is due; it does not wait. Called each time the thread has done something else, and when the time is up.
+         *
+         * @param now  on the clock of {@link System#nanoTime()}
+         * @return in how many ns the next thing is due; {@link #NEVER}
+         */
+        long run(long now);
+    }
 
     private final Selector selector;
     private final Thread thread;
     private final ConcurrentLinkedQueue<Runnable> tasks = new ConcurrentLinkedQueue<>();
+    private final List<Chore> chores = new CopyOnWriteArrayList<>();
     private Stage stage;
     private volatile boolean stopping;
 
@@ -53,6 +70,12 @@ final class Service {
         look();
     }
 
+    /** Has the thread do something whenever it is due. */
+    void add(Chore chore) {
+        chores.add(chore);
+        look();
+    }
+
     /** Something has changed that is waited for. */
     void look() {
         if (Thread.currentThread() != thread) {
@@ -63,7 +86,7 @@ final class Service {
     private void run() {
         while (!stopping) {
             try {
-                selector.select(tasks.isEmpty() ? IDLE_MILLIS : 1);
+                await();
                 List<SelectionKey> ready = new ArrayList<>(selector.selectedKeys());
                 selector.selectedKeys().clear();
                 for (SelectionKey key : ready) {
@@ -72,6 +95,8 @@ final class Service {
                 runTasks();
             } catch (IOException e) {
                 stopping = stopping || !selector.isOpen();
+            } catch (OutOfMemoryError e) {
+                continue; // the sockets are still ready
             }
         }
         runTasks();
@@ -82,6 +107,28 @@ final class Service {
         Link.close(selector);
         if (stage != null) {
             stage.close();
+        }
+    }
+
+    private void await() throws IOException {
+        long wait = Chore.NEVER;
+        for (Chore chore : chores) {
+            wait = Math.min(wait, run(chore));
+        }
+        if (!tasks.isEmpty() || stopping) {
+            selector.selectNow();
+        } else if (wait == Chore.NEVER) {
+            selector.select();
+        } else {
+            selector.select(Math.max(1, TimeUnit.NANOSECONDS.toMillis(wait + TimeUnit.MILLISECONDS.toNanos(1) - 1)));
+        }
+    }
+
+    private static long run(Chore chore) {
+        try {
+            return chore.run(System.nanoTime());
+        } catch (RuntimeException | Error e) {
+            return TimeUnit.SECONDS.toNanos(1); // memory, most likely: it is tried again
         }
     }
 
@@ -111,5 +158,8 @@ final class Service {
     void stop() {
         stopping = true;
         selector.wakeup();
+        if (thread.getState() == Thread.State.NEW) {
+            Link.close(selector);
+        }
     }
 }

@@ -72,6 +72,15 @@ abstract class Session implements Incoming.Taker {
         return much == null || much.heardAt() - first < 0 ? first : much.heardAt();
     }
 
+    /** Tells the process that the gateway is there, where nothing is taken from it. */
+    final void sayThatItWaits() {
+        for (Incoming link : new Incoming[] {control, bulk}) {
+            if (link != null && link.waits()) {
+                link.sayThatItWaits();
+            }
+        }
+    }
+
     final GatewayStatus.Caller status() {
         Incoming much = bulk;
         long bytes = control.taken() + (much == null ? 0 : much.taken());

@@ -86,7 +86,7 @@ final class TlsChannel extends Channel {
         if (result.getStatus() != SSLEngineResult.Status.BUFFER_UNDERFLOW) {
             return true;
         }
-        int n = socket().read(fromNet);
+        int n = read(fromNet);
         if (n < 0) {
             throw new SSLException("the other side has ended the connection in the handshake");
         }
@@ -113,7 +113,7 @@ final class TlsChannel extends Channel {
             if (received.position() > before || received.remaining() < engine.getSession().getApplicationBufferSize()) {
                 return received.position() - before;
             }
-            int n = socket().read(fromNet);
+            int n = read(fromNet);
             if (n <= 0) {
                 return n;
             }

@@ -5,12 +5,8 @@ import java.nio.channels.CancelledKeyException;
 import java.nio.channels.ClosedChannelException;
 import java.nio.channels.ClosedSelectorException;
 import java.nio.channels.SelectionKey;
-import java.nio.channels.Selector;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
-import org.rsmapi.sys.Threads;
 
 /**
  * Reads from the lanes from which nobody else reads: one thread for all of them. It keeps away from a lane while callers wait for replies
@@ -18,22 +14,18 @@ import org.rsmapi.sys.Threads;
  */
 final class Watcher {
     private static final long AWAY_NANOS = 1_000_000;
-    private static final long AWAY_MILLIS = 1;
-    private static final long IDLE_MILLIS = 1_000;
 
-    private final Selector selector;
-    private final Thread thread = Threads.daemon(this::run, "rsmapi-net-watch");
+    private final Service service = new Service("rsmapi-net-watch");
     private final Map<Lane, SelectionKey> watched = new ConcurrentHashMap<>();
     /** Lanes that are not watched for the moment. */
     private final Map<Lane, SelectionKey> away = new ConcurrentHashMap<>();
-    private volatile boolean stopping;
 
     Watcher() throws IOException {
-        selector = Selector.open();
+        service.add(this::comeBackWhereNobodyReads);
     }
 
     void start() {
-        Threads.start(thread);
+        service.start();
     }
 
     /**
@@ -42,14 +34,15 @@ final class Watcher {
      * @throws ClosedChannelException if it has ended, or the watcher has
      */
     void add(Lane lane) throws ClosedChannelException {
+        Service.Handler reader = key -> read(lane, key);
         SelectionKey key;
         try {
-            key = lane.channel().socket().register(selector, SelectionKey.OP_READ, lane);
+            key = lane.channel().socket().register(service.selector(), SelectionKey.OP_READ, reader);
         } catch (ClosedSelectorException e) {
             throw new ClosedChannelException();
         }
         watched.put(lane, key);
-        selector.wakeup();
+        service.look();
     }
 
     void remove(Lane lane) {
@@ -57,7 +50,7 @@ final class Watcher {
         away.remove(lane);
         if (key != null) {
             key.cancel();
-            selector.wakeup(); // the socket is closed when the key is gone
+            service.look(); // the socket is closed when the key is gone
         }
     }
 
@@ -72,38 +65,7 @@ final class Watcher {
     void comeBack(Lane lane) {
         SelectionKey key = away.remove(lane);
         if (key != null) {
-            try {
-                key.interestOpsOr(SelectionKey.OP_READ);
-            } catch (CancelledKeyException e) {
-                return;
-            }
-            selector.wakeup();
-        }
-    }
-
-    private void run() {
-        while (!stopping) {
-            try {
-                selector.select(away.isEmpty() ? IDLE_MILLIS : AWAY_MILLIS);
-                List<SelectionKey> ready = new ArrayList<>(selector.selectedKeys());
-                selector.selectedKeys().clear();
-                for (SelectionKey key : ready) {
-                    read((Lane) key.attachment(), key);
-                }
-                long now = System.nanoTime();
-                for (Lane lane : away.keySet()) {
-                    if (now - lane.usedAt() > AWAY_NANOS) {
-                        comeBack(lane);
-                    }
-                }
-            } catch (IOException e) {
-                stopping = stopping || !selector.isOpen();
-            }
-        }
-        try {
-            selector.close();
-        } catch (IOException e) {
-            stopping = true;
+            await(key, SelectionKey.OP_READ);
         }
     }
 
@@ -111,13 +73,26 @@ final class Watcher {
     void wantRoom(Lane lane) {
         SelectionKey key = watched.get(lane);
         if (key != null) {
-            try {
-                key.interestOpsOr(SelectionKey.OP_WRITE);
-            } catch (CancelledKeyException e) {
-                return;
-            }
-            selector.wakeup();
+            await(key, SelectionKey.OP_WRITE);
         }
+    }
+
+    private void await(SelectionKey key, int operation) {
+        try {
+            key.interestOpsOr(operation);
+        } catch (CancelledKeyException e) {
+            return; // the lane has ended
+        }
+        service.look();
+    }
+
+    private long comeBackWhereNobodyReads(long now) {
+        for (Lane lane : away.keySet()) {
+            if (now - lane.usedAt() > AWAY_NANOS) {
+                comeBack(lane);
+            }
+        }
+        return away.isEmpty() ? Service.Chore.NEVER : AWAY_NANOS;
     }
 
     private void read(Lane lane, SelectionKey key) {
@@ -134,6 +109,8 @@ final class Watcher {
             }
         } catch (CancelledKeyException e) {
             away.remove(lane);
+        } catch (RuntimeException | Error e) {
+            lane.end("reading from the link has failed: " + e);
         }
     }
 
@@ -149,7 +126,6 @@ final class Watcher {
     }
 
     void stop() {
-        stopping = true;
-        selector.wakeup();
+        service.stop();
     }
 }
