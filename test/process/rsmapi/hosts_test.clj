@@ -552,3 +552,47 @@
         (processes-that-stand-still world))
       (testing "processes that end"
         (processes-that-end world)))))
+
+;; ------------------------------------------------------------------ slow ways
+
+(defn- slow-puts-and-gets
+  "Moves of a MiB, and small ones beside them, while the way takes seconds for it."
+  [importer exporter]
+  (let [segment (of exporter :ex {})]
+    (import! importer :im segment)
+    (import! importer :small segment)
+    (child/value importer `(hp/once! :put (hp/put-pattern! :im 0 ~mib 5)))
+    (child/value importer `(hp/repeatedly! :small-gets (hp/get-long :small 8)))
+    (is (= {:value nil} (dissoc (outcome importer :put) :at)))
+    (is (child/value exporter `(hp/has-pattern? :ex 0 ~mib 5)))
+    (child/value exporter `(rsm/put-bytes! (hp/at :ex) 0 (hp/pattern ~mib 6)))
+    (child/value importer `(hp/once! :get (hp/has-pattern? :im 0 ~mib 6)))
+    (is (= {:value true} (dissoc (outcome importer :get) :at)))
+    (is (contains? (child/value importer `(hp/halt! :small-gets)) :value))
+    (is (not (child/value importer `(rsm/aborted? (hp/at :im)))))
+    (close! importer :im :small)
+    (close! exporter :ex)))
+
+(deftest a-slow-way-is-not-a-silent-one
+  (on-hosts "a slow way"
+    (if-let [obstacle (netns/slow-obstacle)]
+      (runner/skip! "a slow way" obstacle)
+      (let [{:keys [net] :as world} (world! {:hosts 2 :timeout 1000})
+            [importer local exporter] (at-once #(process! world 1 "importer") #(process! world 1 "local" {:local? true})
+                                               #(process! world 2 "exporter"))]
+        (open! importer local)
+        (open! exporter)
+        (doseq [host [1 2]] (netns/slow! net host "1mbit"))
+        (testing "a process with links of its own" (slow-puts-and-gets importer exporter))
+        (testing "a process that goes over the gateway of its host" (slow-puts-and-gets local exporter))
+        (testing "on which the other gateway stands still"
+          (import! importer :im (of exporter :ex {}))
+          (child/value importer `(hp/repeatedly! :puts (hp/put-much! :im)))
+          (Thread/sleep 1000)
+          (let [begin (System/nanoTime)]
+            (child/signal! exporter "STOP")
+            (let [end (outcome importer :puts)]
+              (noticed! "a gateway that stands still on a slow way" (millis-since begin end))
+              (is (lost (:rsm/error end)) (pr-str end)))
+            (child/signal! exporter "CONT"))
+          (close! importer :im))))))

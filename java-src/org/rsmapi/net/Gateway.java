@@ -359,7 +359,9 @@ final class Gateway {
         RsmError error = null;
         String hint = null;
         try {
-            if (deadline - System.nanoTime() <= 0) {
+            if (connection.isOver()) {
+                error = RsmError.CONN_ABORTED; // the importer has gone while it waited
+            } else if (deadline - System.nanoTime() <= 0) {
                 error = RsmError.TIMEOUT;
                 hint = "the exporter has too many connects to answer";
             } else {

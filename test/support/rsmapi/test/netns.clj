@@ -18,26 +18,29 @@
 
 (set! *warn-on-reflection* true)
 
-(defn- ip
-  "Runs ip with these words. Returns {:exit n :out text}; :exit is nil if there is no such
+(defn- run
+  "Runs a program with these words. Returns {:exit n :out text}; :exit is nil if there is no such
   program, or it does not end."
-  [& words]
+  [program & words]
   (try
-    (let [process (-> (ProcessBuilder. ^java.util.List (mapv str (cons "ip" words)))
+    (let [process (-> (ProcessBuilder. ^java.util.List (mapv str (cons program words)))
                       (.redirectErrorStream true)
                       .start)
           _   (.close (.getOutputStream process))
           out (future (slurp (.getInputStream process)))]
       (if (.waitFor process 30 TimeUnit/SECONDS)
         {:exit (.exitValue process) :out (str/trim @out)}
-        (do (.destroyForcibly process) {:exit nil :out "ip does not end"})))
+        (do (.destroyForcibly process) {:exit nil :out (str program " does not end")})))
     (catch java.io.IOException e {:exit nil :out (ex-message e)})))
 
-(defn- ip! [& words]
-  (let [{:keys [exit out]} (apply ip words)]
+(defn- run-well! [program & words]
+  (let [{:keys [exit out]} (apply run program words)]
     (when-not (= 0 exit)
-      (throw (ex-info (str "ip " (str/join " " words) ": " out) {:exit exit})))
+      (throw (ex-info (str program " " (str/join " " words) ": " out) {:exit exit})))
     out))
+
+(def ^:private ip (partial run "ip"))
+(def ^:private ip! (partial run-well! "ip"))
 
 ;; ------------------------------------------------------------------ networks
 
@@ -163,6 +166,24 @@
 
 (defn set-up! [net host]
   (ip! "-n" (name-of net host) "link" "set" "eth0" "up"))
+
+(defn slow!
+  "Has a host send so many bits per second at most, such as \"1mbit\". What it wants to send besides waits in a long queue."
+  [net host rate]
+  (run-well! "tc" "-n" (name-of net host) "qdisc" "replace" "dev" "eth0" "root" "tbf" "rate" rate "burst" "16kb" "limit" "8mb"))
+
+(defn fast! [net host]
+  (run-well! "tc" "-n" (name-of net host) "qdisc" "del" "dev" "eth0" "root"))
+
+(defn slow-obstacle
+  "Why no host can be slow here, in a few words, or nil."
+  []
+  (let [net (make! 1)]
+    (try
+      (slow! net 1 "1mbit")
+      nil
+      (catch clojure.lang.ExceptionInfo e (str "needs tc with tbf: " (ex-message e)))
+      (finally (remove! net)))))
 
 ;; --------------------------------------------------------------------- ports
 
