@@ -127,7 +127,9 @@
   (perform :gateway opts))
 
 (defn topology
-  "Prints and returns the controllers and nodes that can be reached."
+  "Prints and returns the controllers and nodes that can be reached, see rsmapi.core/topology. It also has the
+  nodes that nodes files name, over net0 to net7, as the gateway of this host sees them, or this process if there
+  is none. What keeps them from being listed is in :problems, [{:controller :message :rsm/error :rsm/file :rsm/line}]."
   [opts]
   (perform :topology opts))
 

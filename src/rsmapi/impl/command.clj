@@ -21,7 +21,7 @@
    :export   [change/export #{:controller :node :file :id :perm}]
    :key      [host/key-of-host #{:file :make :days}]
    :gateway  [host/gateway #{:controller :status :timeout-ms}]
-   :topology [look/topology #{}]
+   :topology [host/topology #{}]
    :errors   [look/errors #{:code}]})
 
 (defn perform

@@ -9,8 +9,10 @@
             [rsmapi.cli :as cli]
             [rsmapi.core :as rsm]
             [rsmapi.error :as error]
+            [rsmapi.hosts :as hosts]
             [rsmapi.layout :as layout]
             [rsmapi.test.child :as child :refer [eventually]]
+            [rsmapi.test.hosts :as network]
             [rsmapi.test.runner :as runner]
             [rsmapi.test.segment :refer [with-segment]]
             [rsmapi.tool :as tool])
@@ -232,6 +234,42 @@
              (:rsm/error (fails 1 "stat" (id-of ex) "-c" "shm29" "-n" "7" "--from-node" "8"))))
       (is (str/includes? (:out (rsm "topology")) "shm29"))
       (is (some #(= "shm29" (:name %)) (:controllers (data "topology")))))))
+
+;; -------------------------------------------------------------- networks
+
+(deftest topology-of-networks
+  (testing "without a nodes file"
+    (let [{:keys [controllers problems]} (data "topology")]
+      (is (not-any? #(= "net0" (:name %)) controllers))
+      (is (nil? problems)))
+    (is (str/includes? (:out (rsm "topology")) "net0: there is no nodes file")))
+  (let [end! (network/begin! [1 2] nil)
+        nodes-file (System/getProperty "rsmapi.nodes")
+        peers (fn [found] (into {} (for [{:keys [name peers]} (:controllers found) :when (str/starts-with? name "net")]
+                                     [name (mapv (juxt :node :state) peers)])))]
+    (System/setProperty "rsmapi.net.timeout" "2000")
+    (try
+      (testing "without gateways"
+        (is (= {"net0" [[2 :down]] "net1" [[1 :down]]} (peers (data "topology"))))
+        (is (nil? (hosts/gateway-status)) "it has not stayed"))
+      (testing "with those of other processes"
+        (child/with-child [gateways {:label "gateways"}]
+          (child/value gateways '(do (require 'rsmapi.hosts)
+                                     (def both (mapv #(rsmapi.hosts/gateway {:controller %}) ["net0" "net1"]))
+                                     nil))
+          (is (eventually (= {"net0" [[2 :active]] "net1" [[1 :active]]} (peers (data "topology")))))
+          (is (re-find #"(?m)^net0 +1 +2 +active$" (:out (rsm "topology"))))
+          (testing "and in this one"
+            (with-open [_ (hosts/gateway)]
+              (is (eventually (= {"net0" [[2 :active]] "net1" [[1 :active]]} (peers (data "topology")))))))))
+      (testing "with a malformed nodes file"
+        (spit nodes-file "# a comment\nnode 1\n")
+        (let [found (data "topology")]
+          (is (= {} (peers found)))
+          (is (= [["net0" :rsm/bad-conf nodes-file 2] ["net1" :rsm/bad-conf nodes-file 2]]
+                 (mapv (juxt :controller :rsm/error :rsm/file :rsm/line) (:problems found)))))
+        (is (re-find #"(?m)^net0: .*BAD_CONF.*nodes" (:out (rsm "topology")))))
+      (finally (end!)))))
 
 (deftest table-of-errors
   (is (= error/table (data "errors")))

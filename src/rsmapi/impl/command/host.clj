@@ -1,11 +1,13 @@
 (ns rsmapi.impl.command.host
-  "The commands of a host that has to do with others: its key and its gateway."
-  (:require [rsmapi.hosts :as hosts]
+  "The commands of a host that has to do with others: its key, its gateway, and the topology."
+  (:require [rsmapi.core :as rsm]
+            [rsmapi.hosts :as hosts]
             [rsmapi.impl.args :as args]
             [rsmapi.impl.command.common :as common]
             [rsmapi.impl.show :as show])
-  (:import (org.rsmapi RsmError)
-           (org.rsmapi.net HostGateway KeyFile)))
+  (:import (java.nio.file Files LinkOption Path)
+           (org.rsmapi RsmError RsmException)
+           (org.rsmapi.net HostGateway KeyFile NodesFile)))
 
 (set! *warn-on-reflection* true)
 (set! *unchecked-math* :warn-on-boxed)
@@ -80,3 +82,67 @@
     (if (args/flag asked "gateway" "status")
       (status controller timeout-ms style)
       (play controller style))))
+
+;; --------------------------------------------------------------- topology
+
+(def ^:private networks 8)
+(def ^:private patience-ms "How long to wait for the state of a way." 5000)
+
+(defn- known?
+  "Whether the states of all ways are known: that of a way that is down, when it has been tried."
+  [{:keys [peers]}]
+  (every? #(or (not= :down (:state %)) (:reason %)) peers))
+
+(defn- status-of-network
+  "What the gateway of this host sees, or without one what this process sees, which plays it for a moment."
+  [controller]
+  (or (hosts/gateway-status {:controller controller :timeout-ms patience-ms})
+      (with-open [^HostGateway gateway (hosts/gateway {:controller controller})]
+        (let [end (+ (System/nanoTime) (* 1000000 (long patience-ms)))]
+          (loop []
+            (let [status (hosts/gateway-status gateway)]
+              (if (or (known? status) (< end (System/nanoTime)))
+                status
+                (do (Thread/sleep 10)
+                    (recur)))))))))
+
+(defn- network
+  "A controller of the topology, from what a nodes file names; {:name :missing} or {:name :problem} if that cannot be told."
+  [unit]
+  (let [controller (str "net" unit)]
+    (try
+      (let [file (NodesFile/defaultFile "topology" (int unit))]
+        (if (Files/notExists ^Path file (make-array LinkOption 0))
+          {:name controller :missing (str file)}
+          (do (hosts/nodes file)
+              (let [{:keys [node peers]} (status-of-network controller)]
+                {:name controller
+                 :hw-addr node
+                 :peers (mapv (fn [{:keys [node state]}] {:node node :controller controller :hw-addr node :state state})
+                              peers)}))))
+      (catch RsmException e
+        {:name controller :problem e}))))
+
+(defn topology
+  "Prints the controllers and nodes: those of controllers that are open on this machine, and those that nodes files name."
+  [_ style]
+  (let [data     (rsm/topology)
+        open     (into #{} (map :name) (:controllers data))
+        found    (mapv network (remove #(open (str "net" %)) (range networks)))
+        problems (filter :problem found)
+        data     (cond-> (update data :controllers into (filter :peers) found)
+                   (seq problems) (assoc :problems (mapv (fn [{:keys [name problem]}]
+                                                           (merge {:controller name :message (ex-message problem)}
+                                                                  (select-keys (ex-data problem) [:rsm/error :rsm/file :rsm/line])))
+                                                         problems)))]
+    (if (:edn style)
+      (show/print-edn data)
+      (do (println "node" (:node data))
+          (show/table style ["CONTROLLER" "ADDRESS" "PEER" "STATE"]
+                      (for [{:keys [name hw-addr peers]} (:controllers data)
+                            {:keys [node state]} (or (seq peers) [{}])]
+                        [name hw-addr node (some-> state clojure.core/name)]))
+          (doseq [{:keys [name missing problem]} found
+                  :when (or problem (and missing (= "net0" name)))]
+            (println (show/printable (str name ": " (if problem (ex-message problem) (str "there is no nodes file " missing))))))))
+    data))

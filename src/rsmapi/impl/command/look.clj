@@ -1,5 +1,5 @@
 (ns rsmapi.impl.command.look
-  "The commands that look: ls, stat, dump, topology, errors."
+  "The commands that look: ls, stat, dump, errors."
   (:require [clojure.datafy :refer [datafy]]
             [clojure.string :as str]
             [rsmapi.core :as rsm]
@@ -88,20 +88,7 @@
              (println "]"))
            {:segment-id (rsm/segment-id im) :offset offset :length length}))))))
 
-;; ---------------------------------------------------- topology and errors
-
-(defn topology
-  "Prints the controllers and nodes."
-  [_ style]
-  (let [data (rsm/topology)]
-    (if (:edn style)
-      (show/print-edn data)
-      (do (println "node" (:node data))
-          (show/table style ["CONTROLLER" "ADDRESS" "PEER" "STATE"]
-                      (for [{:keys [name hw-addr peers]} (:controllers data)
-                            {:keys [node state]} (or (seq peers) [{}])]
-                        [name hw-addr node (some-> state clojure.core/name)]))))
-    data))
+;; ----------------------------------------------------------------- errors
 
 (defn- error-named
   "The error of a number, a keyword or a name, or of a text of those; nil if there is none."
