@@ -18,14 +18,11 @@ import org.rsmapi.sys.UcxError;
  */
 final class Peer implements Lane.Receiver {
     private static final long RETRY_NANOS = 1_000_000_000;
-<<<<<<< HEAD
     /** For how long data goes over the links when one-sided access has failed. */
     private static final long ONE_SIDED_RETRY_NANOS = 10_000_000_000L;
-=======
     /** A link for much data that could not be made is tried again after a pause, which doubles each time. */
     private static final long LEAST_PAUSE_NANOS = 100_000_000;
     private static final long MOST_PAUSE_NANOS = 10_000_000_000L;
->>>>>>> 84ee845 (Gateways: one kind of door and of service thread, connects shared fairly by users, a slow way is not silent)
     private static final SecureRandom RANDOM = new SecureRandom();
     private static final String[] REASONS = {"exporter-gone", "unpublished", "destroyed", "exporter-gone", "protocol-error", "unreachable"};
     static final String UNREACHABLE = "unreachable";
