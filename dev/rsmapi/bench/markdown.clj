@@ -60,6 +60,45 @@
                                  [(cell s unit) (verdicts s)]))
                              jdks)))))))
 
+(defn- side-by-side
+  "Tables of a group in which each program does much: a line for each row and JDK, a column for each side. Sides that run on no
+  JDK are in all lines."
+  [rows]
+  (str/join
+   "\n\n"
+   (for [rows (partition-by #(map :side (:sides %)) rows)
+         :let [names (distinct (map :side (:sides (first rows))))]]
+     (with-heading
+       (list* "" "JDK" names)
+       (for [{:keys [row unit sides]} rows
+             jdk (or (seq (sort (distinct (keep :jdk sides)))) [nil])
+             :let [on (filter #(contains? #{nil jdk} (:jdk %)) sides)]]
+         (line (list* row (str jdk) (for [n names] (cell (first (filter #(= n (:side %)) on)) unit)))))))))
+
+(defn- beside-goal [{:keys [ratio least-ratio fastest below samples verdict]} unit]
+  (str (if below
+         (table/quantity (:median (stats/spread samples)) unit)
+         (format "%.2f x (least %.2f) %s" (double ratio) (double least-ratio) fastest))
+       ": " (name verdict)))
+
+(defn to-reach
+  "A table of the targets of some rows: a line for each target and side, a column for each JDK."
+  [rows]
+  (let [jdks (sort (distinct (keep :jdk (mapcat :sides rows))))]
+    (with-heading
+      (list* "" "" "target" (map #(str "JDK " %) jdks))
+      (for [{:keys [row unit sides]} rows
+            [[side goal] judged] (group-by (juxt :side #(table/limit-text (:target %)))
+                                           (for [s sides, j (:judged s)]
+                                             {:side (:side s) :jdk (:jdk s) :target j :samples (:samples s)}))]
+        (line (list* row side goal
+                     (for [jdk jdks
+                           :let [{:keys [target samples]} (first (filter #(= jdk (:jdk %)) judged))]]
+                       (if target (beside-goal (assoc target :samples samples) unit) ""))))))))
+
+(defn- between-hosts [rows]
+  (str (to-reach rows) "\n\n" (side-by-side rows)))
+
 (defn tables
   "All rows, a table for each group."
   [rows]
@@ -67,4 +106,6 @@
             (for [group (distinct (map :group rows))
                   :let [rows (filter #(= group (:group %)) rows)]]
               (str "### " (str/capitalize group) "\n\n"
-                   (if (#{"scale" "start"} group) (listed rows) (compared rows))))))
+                   (cond (= "hosts" group) (between-hosts rows)
+                         (#{"scale" "start"} group) (listed rows)
+                         :else (compared rows))))))

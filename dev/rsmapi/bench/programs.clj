@@ -38,7 +38,7 @@
         (.destroyForcibly process)
         (.delete errors)))))
 
-(defn- samples
+(defn samples
   "Lines of a name and a number, by name."
   [text]
   (reduce (fn [m line]

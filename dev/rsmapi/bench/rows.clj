@@ -8,11 +8,13 @@
               :role   :ours, :peer (checks bounds as we do), :floor (checks nothing), :c,
                       or :other, which no target is about
               :run    [:jmh class-and-method params], [:c program & arguments],
-                      [:java class & arguments], [:start & arguments];
+                      [:java class & arguments], [:start & arguments],
+                      [:hosts & arguments of rsmapi.bench.hosts/measure];
                       among the arguments of programs :seconds stands for how long to measure
                       and :repeats for how often, where that is not a matter of time
               :since  the first JDK release that has it
               :slow   whether one operation takes longer than a few milliseconds
+              :may-fail  whether the run is complete without it
     :rows   what comes of it, each a map of
               :row      its name
               :metric   the name of the samples
@@ -20,7 +22,7 @@
               :targets  what our sides are to reach, each a map of
                           :beside  a role, or the name of a side
                           :times   at most so many times the fastest of those
-                          :plus    or at most so much more
+                          :plus    at most so much more, or more than :times
                           :below   or less than this, beside nothing
                           :only    the sides that it is for; default: all of ours
     :memory  bytes that have to be available"
@@ -207,10 +209,88 @@
       :rows [{:row "start of a JVM to the first mapping" :metric "ms" :unit "ms"}
              {:row "classes loaded for the first mapping" :metric "classes" :unit ""}]}]))
 
+;; ------------------------------------------------------------ between hosts
+
+(def ^:private own-gateways "rsmapi")
+(def ^:private gateways-apart "rsmapi, gateways apart")
+(def ^:private tls "JDK socket, TLS")
+
+(def ^:private host-sides
+  [[own-gateways :ours :own]
+   [gateways-apart :ours :gateways]
+   [tls :peer :tls]
+   ["JDK socket" :other :socket]
+   ["C socket" :c :c]
+   ["UCX" :other :ucx]])
+
+(defn- between-hosts
+  "The sides that measure this between hosts."
+  [what names]
+  (for [[side role how] host-sides :when (names side)]
+    (cond-> {:side side :role role :run [:hosts how what]}
+      (= how :ucx) (assoc :may-fail true))))
+
+(def ^:private all-hosts (set (map first host-sides)))
+
+(defn- times-tls [own apart]
+  [{:beside tls :times own :only #{own-gateways}}
+   {:beside tls :times apart :only #{gateways-apart}}])
+
+(def ^:private hosts-short
+  {:group "hosts"
+   :sides (between-hosts "short" all-hosts)
+   :rows (concat
+          (for [[size metric] [["8 B" "8"] ["4 KiB" "4k"] ["64 KiB" "64k"]], op ["put" "get"]
+                [p99 suffix] [["" ""] [", 99th percentile" "-p99"]]]
+            {:row (str op " of " size " between hosts" p99) :metric (str op metric suffix) :unit "ns"
+             :targets (when (= "put8" (str op metric suffix)) (times-tls 1.3 2.5))})
+          [{:row "signal to another host and back" :metric "signal" :unit "ns" :targets (times-tls 1.5 2.5)}
+           {:row "signal to another host and back, 99th percentile" :metric "signal-p99" :unit "ns"}
+           {:row "connect and disconnect between hosts" :metric "connect" :unit "ns"}])})
+
+(def ^:private hosts-bulk
+  {:group "hosts"
+   :sides (between-hosts "bulk" all-hosts)
+   :rows (for [[size metric] [["1 MiB" "1m"] ["16 MiB" "16m"]], op ["put" "get"]
+               row [{:row (str op " of " size " between hosts") :metric (str op metric) :unit "ns"
+                     :targets (times-tls 1.25 1.25)} ; 0.8 of the speed
+                    {:row (str "CPU time for a GiB, " op " of " size) :metric (str op metric "-cpu") :unit "s"}]]
+           row)})
+
+(def ^:private the-bytes "put of those bytes")
+
+(def ^:private hosts-mirror
+  {:group "hosts"
+   :sides [{:side own-gateways :role :ours :run [:hosts :own "mirror"]}
+           {:side the-bytes :role :other :run [:hosts :own "bytes"]}]
+   :rows (for [[percent text] [[0 "nothing"] [1 "1 % of the pages"] [100 "all"]]
+               row [{:row (str "barrier on a mirror of 64 MiB, " text " changed") :metric (str "changed" percent) :unit "ns"
+                     :targets [(if (zero? percent) {:below 1e6} {:beside the-bytes :times 1.5 :plus 1e6})]}
+                    {:row (str "on the network for it, " text " changed") :metric (str "moved" percent) :unit "MiB"}]]
+           row)})
+
+(def ^:private hosts-many
+  {:group "hosts"
+   :sides (for [[text n] [["10 importers" 10] ["1,000 importers" 1000]]]
+            {:side text :role (if (= n 10) :other :ours) :run [:hosts :many n]})
+   :rows [{:row "threads of the gateway" :metric "threads" :unit "" :targets [{:beside "10 importers" :times 1.0}]}
+          {:row "heap of the gateway for each" :metric "heap" :unit "bytes"}
+          {:row "resident memory of the gateway for each" :metric "resident" :unit "bytes"}
+          {:row "descriptors of the gateway for each" :metric "descriptors" :unit ""}]})
+
+(def ^:private hosts-notice
+  {:group "hosts"
+   :sides [{:side own-gateways :role :ours :run [:hosts :notice]}]
+   :rows (for [[metric text] [["killed" "the exporter is killed"]
+                              ["stopped" "the exporter's host is stopped"]
+                              ["cut" "the exporter's host is cut off"]]]
+           {:row (str "until an importer knows that " text) :metric metric :unit "ns" :targets [{:below 1e9}]})})
+
 (defn tasks
   "All of them, or those with a row whose name or group contains one of the patterns."
   [patterns]
-  (let [all (concat access streams copies maps lifecycle trips transfers layouts scale starts)
+  (let [all (concat access streams copies maps lifecycle trips transfers layouts scale starts
+                    [hosts-short hosts-bulk hosts-mirror hosts-many hosts-notice])
         wanted? (fn [{:keys [group rows]}]
                   (or (nil? patterns)
                       (some (fn [p]

@@ -6,6 +6,7 @@
             [clojure.pprint :as pprint]
             [clojure.string :as str]
             [rsmapi.bench.compile :as compile]
+            [rsmapi.bench.hosts :as hosts]
             [rsmapi.bench.jdks :as jdks]
             [rsmapi.bench.jmh :as jmh]
             [rsmapi.bench.machine :as machine]
@@ -33,18 +34,29 @@
                (jmh/run jdk {:bench bench :params params :slow slow} seconds))
     :c       (programs/c (arguments args session))
     :java    (programs/java jdk class-path (arguments args session))
-    :start   (programs/start jdk class-path args quick)))
+    :start   (programs/start jdk class-path args quick)
+    :hosts   (apply hosts/measure (assoc session :jdk jdk) args)))
+
+(defn- native?
+  "Whether a side is no Java."
+  [{[kind how] :run}]
+  (or (= :c kind) (and (= :hosts kind) (contains? #{:c :ucx} how))))
 
 (defn- on-jdks
   "A side for each JDK that it needs to run on: a program in C runs on none."
-  [jdks {:keys [run since] :as side}]
-  (if (= :c (first run))
+  [jdks {:keys [since] :as side}]
+  (if (native? side)
     [side]
     (for [j jdks :when (or (nil? since) (<= (long since) (long (:release j))))]
       (assoc side :jdk j))))
 
-(defn- obstacle [{:keys [run]} {:keys [no-c]}]
-  (when (= :c (first run)) no-c))
+(defn- obstacle
+  "Why a side cannot be measured here, or nil."
+  [{[kind how] :run} {:keys [no-c no-hosts no-ucx]}]
+  (case kind
+    :c     no-c
+    :hosts (or @no-hosts (case how :c no-c, :ucx @no-ucx, nil))
+    nil))
 
 (defn- measure-side
   "The side with the samples of one more round, or :skipped, the reason why there are none."
@@ -54,7 +66,7 @@
     (try
       (update side :samples #(merge-with into % (run-side side session)))
       (catch Exception e
-        (assoc side :failed true :skipped (str (ex-message e)))))))
+        (assoc side :failed (not (:may-fail side)) :skipped (str (ex-message e)))))))
 
 (defn- take-turns
   "All sides of a task, round after round, in an order that is turned round each time."
@@ -159,19 +171,25 @@
                  :class-path (System/getProperty "java.class.path")
                  :seconds (if quick 0.02 seconds)
                  :rounds (if quick 1 rounds)
-                 :repeats 1}
+                 :repeats 1
+                 :network (hosts/network)
+                 :no-hosts (delay (hosts/obstacle))
+                 :no-ucx (delay (hosts/ucx-obstacle))}
         _       (introduce session)
         tasks   (rows/tasks which)
         session (cond-> session quick (assoc :ready (quick-results tasks session)))
         about   (machine/about)
         start   (System/nanoTime)
         _       (println table/heading)
-        rows    (vec (mapcat (fn [task]
-                               (let [rows (cond-> (measure-task task session) quick without-judgement)]
-                                 (run! println (mapcat #(table/row-lines (jmh/iteration-ns (:seconds session)) %) rows))
-                                 (flush)
-                                 rows))
-                             tasks))
+        rows    (try
+                  (vec (mapcat (fn [task]
+                                 (let [rows (cond-> (measure-task task session) quick without-judgement)]
+                                   (run! println (mapcat #(table/row-lines (jmh/iteration-ns (:seconds session)) %) rows))
+                                   (flush)
+                                   rows))
+                               tasks))
+                  (finally
+                    (hosts/end! (:network session))))
         about   (assoc about
                        :minutes (/ (- (System/nanoTime) start) 6e10)
                        :load-average-at-the-end (machine/load-average)

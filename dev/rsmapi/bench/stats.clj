@@ -25,7 +25,7 @@
           sides))
 
 (defn- limit [{:keys [times plus]} x]
-  (if times (* times x) (+ plus x)))
+  (+ (* (or times 1) x) (or plus 0)))
 
 (defn judge
   "What of a target a side of ours reaches: the target with

@@ -41,16 +41,20 @@
           (< (double n) (double noise)) ""
           :else (format "%.0f B" (double n)))))
 
-(defn- limit-text [{:keys [times plus below]}]
-  (cond times (format "%.2f x" (double times))
-        plus  (str "+ " (quantity plus "ns"))
-        :else (str "< " (quantity below "ns"))))
+(defn limit-text
+  "A target in a few words."
+  [{:keys [times plus below]}]
+  (if below
+    (str "< " (quantity below "ns"))
+    (str/join " " (cond-> []
+                    times (conj (format "%.2f x" (double times)))
+                    plus  (conj "+" (quantity plus "ns"))))))
 
 (defn verdict-text
   "A judged target in a few words."
-  [{:keys [verdict fastest ratio least-ratio more plus below] :as judged}]
-  (str (cond below "" 
-             plus  (str (when-not (neg? (double more)) "+") (quantity more "ns") " beside " fastest ", ")
+  [{:keys [verdict fastest ratio least-ratio more times plus below] :as judged}]
+  (str (cond below ""
+             (and plus (not times)) (str (when-not (neg? (double more)) "+") (quantity more "ns") " beside " fastest ", ")
              :else (format "%.2f x (least %.2f) %s, " (double ratio) (double least-ratio) fastest))
        "target " (limit-text judged) ": " (name verdict)))
 
@@ -58,7 +62,9 @@
   "The lines of one row of results."
   [iteration-ns {:keys [row unit sides]}]
   (cons row
-        (for [{:keys [side jdk samples judged skipped] :as s} sides]
+        (for [{:keys [side jdk samples judged skipped] :as s} sides
+              ;; a program need not have every row
+              :when (or skipped (seq samples))]
           (str "  " (format "%-26s %-3s " side (or jdk ""))
                (if (seq samples)
                  (str (spread-text samples unit)
