@@ -1,8 +1,13 @@
 (ns rsmapi.bench.markdown
   "Results as the tables of doc/benchmarks.md. From the results of an earlier run:
 
-    (println (rsmapi.bench.markdown/tables (:rows (clojure.edn/read-string (slurp \"target/bench/results.edn\")))))"
-  (:require [clojure.string :as str]
+    (println (rsmapi.bench.markdown/tables (:rows (clojure.edn/read-string (slurp \"target/bench/results.edn\")))))
+
+  Those of a group into the page, where it has a place for them:
+
+    bin/clojure -X:bench rsmapi.bench.markdown/into-page"
+  (:require [clojure.edn :as edn]
+            [clojure.string :as str]
             [rsmapi.bench.stats :as stats]
             [rsmapi.bench.table :as table]))
 
@@ -109,3 +114,32 @@
                    (cond (= "hosts" group) (between-hosts rows)
                          (#{"scale" "start"} group) (listed rows)
                          :else (compared rows))))))
+
+;; ------------------------------------------------------------ the page
+
+(defn- caption
+  "What figures depend on."
+  [{:keys [time cpu processors kernel load-average load-average-at-the-end jdks c rounds seconds]}]
+  (format "%s, %s processors (%s), Linux %s, %s, %s; `:rounds %s :seconds %s`. Load average: %s at the beginning, %s at the end."
+          (subs time 0 10) processors cpu kernel (str/join " and " (map #(str "JDK " (:version %)) jdks)) c rounds seconds
+          load-average load-average-at-the-end))
+
+(defn into-page
+  "Puts the tables of a group into a page, between the lines `<!-- results of <group> -->` and `<!-- end of results -->`.
+
+  Options:
+    :group  default \"hosts\"
+    :from   the results; default target/bench/results.edn
+    :page   default doc/benchmarks.md"
+  [{:keys [group from page] :or {group "hosts" from "target/bench/results.edn" page "doc/benchmarks.md"}}]
+  (let [{:keys [rows] :as results} (edn/read-string (slurp from))
+        begin (str "<!-- results of " group " -->\n")
+        end   "<!-- end of results -->"
+        text  (slurp page)
+        start (str/index-of text begin)
+        stop  (some->> start (str/index-of text end))]
+    (when-not stop
+      (throw (ex-info (str page " has no place for the results of " group) {})))
+    (spit page (str (subs text 0 start) begin "\n" (caption results) "\n\n"
+                    (str/replace (tables (filter #(= group (:group %)) rows)) #"(?m)\A###.*\n\n" "")
+                    "\n\n" (subs text stop)))))

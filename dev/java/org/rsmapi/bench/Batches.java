@@ -18,15 +18,16 @@ final class Batches {
     /** With less time than that, in seconds, one only wants to see that it works. */
     private static final double QUICK = 0.1;
     private static final int QUICK_COUNT = 1;
-    /** Until the JIT compiler has done with what the first operation needs. */
-    private static final double WARM_UP_SECONDS = 3;
+    /** Until the JIT compiler has done with what the first operation needs, and with what others need. */
+    private static final double FIRST_WARM_UP_SECONDS = 4;
+    private static final double WARM_UP_SECONDS = 1.5;
     private static final double TICKS = 100; // of the kernel's clock in /proc, in a second
     private static final double GIB = 1L << 30;
 
     private final double seconds;
     /** Whose CPU time counts. */
     private final List<String> processes;
-    private double warmUp = WARM_UP_SECONDS;
+    private double warmUp = FIRST_WARM_UP_SECONDS;
 
     Batches(double seconds, List<String> processes) {
         this.seconds = seconds;
@@ -63,7 +64,7 @@ final class Batches {
         boolean quick = seconds < QUICK;
         double goal = seconds * 1e9 / COUNT;
         long end = System.nanoTime() + (long) (1e9 * (quick ? seconds : Math.max(seconds, warmUp)));
-        warmUp = 0;
+        warmUp = WARM_UP_SECONDS;
         int count = 1;
         while (true) {
             double took = batch(operation, count).sum();
