@@ -10,10 +10,15 @@
             [rsmapi.test.child :as child]
             [rsmapi.test.hosts :as network]
             [rsmapi.test.outcome :refer [failure]]
-            [rsmapi.test.runner :as runner])
-  (:import (java.nio.file Files)
+            [rsmapi.test.peer :as peer]
+            [rsmapi.test.runner :as runner]
+            [rsmapi.test.wire :as wire])
+  (:import (java.io IOException)
+           (java.net InetAddress ServerSocket)
+           (java.nio.file Files)
            (java.nio.file.attribute PosixFilePermissions)
-           (org.rsmapi Controller)))
+           (org.rsmapi Controller)
+           (org.rsmapi.net KeyFile)))
 
 (set! *warn-on-reflection* true)
 
@@ -217,6 +222,80 @@
                     (is (eventually #(= [1 []] ((juxt :node (comp vec :peers)) (hosts/gateway-status)))))
                     (is (= :rsm/remote-node-unreachable (failure (rsm/connect! one :node 2 :segment-id 0x60000a)))))))
               (rsm/close! im))))))))
+
+;; ------------------------------------------------------------------ versions
+
+(defn- serve-versions!
+  "A gateway of node 2 that has its key, and greets with the versions in an atom, until the socket is closed. It goes on as long as
+  the other side does."
+  [^ServerSocket server versions]
+  (let [own (KeyFile/read "test" (.toPath (io/file (System/getProperty (network/property 1 "key")))))]
+    (future
+      (try
+        (while true
+          (let [plain (.accept server)]
+            (future
+              (try
+                (wire/with-link [link (wire/answer-tls plain own)]
+                  (wire/greet! link 2 :versions @versions)
+                  (while (map? (wire/read-frame link))))
+                (catch IOException _)))))
+        (catch IOException _)))))
+
+(defn- port-of [node]
+  (:port (first (filter #(= node (:node %)) (hosts/nodes)))))
+
+(defn- call-with-versions
+  "What becomes of a call of node 2 to the gateway of node 1."
+  [versions]
+  (try
+    (wire/with-link [link (wire/tls (port-of 1) (KeyFile/read "test" (.toPath (io/file (System/getProperty (network/property 1 "key"))))))]
+      (wire/greet! link 2 :versions versions)
+      (:type (wire/ask! link #{:welcome} (wire/hello (wire/new-session) 1)) :end))
+    (catch IOException _ :end)))
+
+(defn- versions-that-do-not-overlap [^Controller one]
+  (let [id (peer/fresh-id)
+        connect #(error/catching (rsm/connect! one :node 2 :segment-id id :timeout-ms 20000))
+        versions (atom nil)]
+    (with-open [server (ServerSocket. (int (port-of 2)) 50 (InetAddress/getByName "127.0.0.1"))]
+      (serve-versions! server versions)
+      (doseq [[oldest newest :as theirs] [[0 0] [2 2] [2 65535] [1 0]]] ; the last is none
+        (testing theirs
+          (reset! versions theirs)
+          (testing "when this host calls"
+            (is (= [:rsm/bad-driver-version 2] ((juxt :rsm/error :rsm/node) (connect))))
+            (is (eventually #(re-find #"BAD_DRIVER_VERSION|version" (str (:reason (first (:peers (hosts/gateway-status)))))))
+                (pr-str (hosts/gateway-status))))
+          (testing "when it is called"
+            (let [{:keys [refusals]} (hosts/gateway-status)]
+              (is (= :end (call-with-versions theirs)))
+              (is (eventually #(< (long refusals) (long (:refusals (hosts/gateway-status))))))
+              (is (re-find #"BAD_DRIVER_VERSION|version" (str (:last-refusal (hosts/gateway-status)))))))))
+      (is (= [:welcome :welcome] (mapv call-with-versions [[0 1] [1 9]])) "versions that do"))
+    (testing "and then another gateway of that host"
+      (System/clearProperty "rsmapi.gateway")
+      (with-open [two (rsm/get-controller "net1")]
+        (rsm/with-exported-segment [ex two {:size 4096 :segment-id id :acl [{:node 1 :perm 0666}]}]
+          (let [im (eventually #(let [im (connect)] (when-not (map? im) im)))]
+            (write-through! im 42)
+            (is (= 42 (rsm/get-long ex 0)))
+            (is (nil? (:reason (first (:peers (hosts/gateway-status))))))
+            (rsm/close! im)))))))
+
+(deftest gateways-with-no-version-in-common
+  (with-nodes ["uids=same" 5000]
+    (testing "this process is the gateway"
+      (with-open [one (rsm/get-controller "net0")]
+        (versions-that-do-not-overlap one)))
+    (testing "another process is"
+      (child/with-child [gateway {}]
+        (is (play-gateway! gateway "net0"))
+        (System/setProperty "rsmapi.gateway" "other")
+        (try
+          (with-open [one (rsm/get-controller "net0")]
+            (versions-that-do-not-overlap one))
+          (finally (System/clearProperty "rsmapi.gateway")))))))
 
 (deftest files-that-are-not-right
   (with-nodes [nil 2000]

@@ -140,13 +140,13 @@
 (defn send! [link & frames]
   (send-bytes! link (apply bytes-of (map #(if (bytes? %) % (frame %)) frames))))
 
-(defn- greeting ^bytes [node]
-  (bytes-of (.getBytes "RSMN") [:u16 1] [:u16 1] [:u8 node] (byte-array 7)))
+(defn- greeting ^bytes [node [oldest newest]]
+  (bytes-of (.getBytes "RSMN") [:u16 oldest] [:u16 newest] [:u8 node] (byte-array 7)))
 
 (defn greet!
-  "Greets as a node, and reads the other side's greeting."
-  [{:keys [^DataInputStream in] :as link} node]
-  (send-bytes! link (greeting node))
+  "Greets as a node, and reads the other side's greeting. :versions are the oldest and the newest that it says it speaks."
+  [{:keys [^DataInputStream in] :as link} node & {:keys [versions] :or {versions [1 1]}}]
+  (send-bytes! link (greeting node versions))
   (.readFully in (byte-array 16))
   link)
 
