@@ -15,12 +15,14 @@
 (set! *warn-on-reflection* true)
 
 (defn- calm-world
-  "In which nobody is in a hurry."
+  "In which nobody is in a hurry. The local process reaches others over the gateway of host 1."
   []
   (let [world (world! {:hosts 4 :timeout 20000})
-        [a b c] (apply at-once (for [host [1 2 3]] #(process! world host (str "host " host))))]
+        [local a b c] (apply at-once #(process! world 1 "local" {:local? true})
+                             (for [host [1 2 3]] #(process! world host (str "host " host))))]
     (run! open! [a b c])
-    (assoc world :a a :b b :c c)))
+    (child/value local `(hp/open!))
+    (assoc world :a a :b b :c c :local local)))
 
 (defn- strict-world
   "In which it is noticed soon that somebody is gone. The importer is the gateway of its host, over which
@@ -63,6 +65,55 @@
           (is (contains? (child/value c `(hp/halt! ~k)) :value)))
         (run! #(close! % :im) [a b])
         (run! #(close! % :ex) [a b])))))
+
+;; ------------------------------------------------------------ several pieces
+
+(deftest several-pieces-in-one-call
+  (on-hosts "putv and getv"
+    (let [{:keys [a b local]} @*calm*]
+      (doseq [[who importer] {"the gateway" a "a process that goes through it" local}]
+        (testing who
+          (let [segment (of b :ex {})
+                timeout? #(= :rsm/timeout (:rsm/error (:error (child/ask b `(rsm/signal-wait! (hp/at :ex) {:timeout-ms 100})))))]
+            (import! importer :im segment)
+            (doseq [seed [100 200]]
+              (child/value b `(rsm/fill! (hp/at :ex) 0 ~mib 0))
+              (is (= {:residual 0} (child/value importer `(hp/put-pieces! :im ~seed))))
+              (is (nil? (child/value b `(rsm/signal-wait! (hp/at :ex) {:timeout-ms 20000}))))
+              (is (timeout?) "one event for all")
+              (is (child/value b `(hp/has-pieces? :ex ~seed)))
+              (is (= [[] {:residual 0}] (child/value importer `(hp/pieces-got :im ~seed)))))
+            (testing "the first failure ends it, and what came before stays"
+              (doseq [n [8 20000]
+                      [error bad] {:rsm/bad-offset `{:local (byte-array ~n) :remote-offset ~(- mib n -1) :length ~n}
+                                   :rsm/bad-length `{:local (byte-array ~n) :local-offset 1 :length ~n}
+                                   :rsm/bad-addr {:local nil :length n}
+                                   :rsm/bad-localmem-hndl `{:local (hp/freed-handle) :length ~n}}]
+                (child/value b `(rsm/fill! (hp/at :ex) 0 65536 0))
+                (is (= [error 1 2] (child/value importer `(hp/pieces-error rsm/putv! :im ~n ~bad))) n)
+                (is (= [7 0 0] (child/value b `(mapv #(rsm/get-byte (hp/at :ex) %) [~(dec n) ~n ~(* 2 n)]))))
+                (is (= [error 1 2] (child/value importer `(hp/pieces-error rsm/getv! :im ~n ~bad))) n))
+              (is (timeout?) "and there is no event"))
+            (testing "what is no request"
+              (let [error (fn [form] (:rsm/error (:error (child/ask importer form))))
+                    piece `{:local (byte-array 1) :length 1}]
+                (doseq [f [`rsm/putv! `rsm/getv!]]
+                  (is (= [:rsm/bad-sgio :rsm/bad-sgio :rsm/bad-seg-hndl]
+                         (mapv error [`(~f {:segment (hp/at :im) :iovec []})
+                                      `(~f {:segment (hp/at :im) :iovec (vec (repeat 17 ~piece))})
+                                      `(~f {:segment nil :iovec [~piece]})]))))))
+            (testing "permissions"
+              (doseq [[perm f] {:read `rsm/putv!, :write `rsm/getv!}, n [8 20000]]
+                (import! importer :some segment :perm perm)
+                (is (= [:rsm/perm-denied 0 3] (child/value importer `(hp/pieces-error ~f :some ~n {:local (byte-array ~n) :length ~n}))))
+                (close! importer :some)))
+            (testing "after the segment was revoked"
+              (child/value b `(rsm/unpublish! (hp/at :ex)))
+              (is (eventually (child/value importer `(rsm/aborted? (hp/at :im)))))
+              (doseq [f [`rsm/putv! `rsm/getv!], n [8 20000]]
+                (is (= [:rsm/conn-aborted 0 3] (child/value importer `(hp/pieces-error ~f :im ~n {:local (byte-array ~n) :length ~n}))))))
+            (close! importer :im)
+            (close! b :ex)))))))
 
 ;; ------------------------------------------------------------------- signals
 

@@ -6,7 +6,8 @@
   to go on while the test does something else is a job: once! and repeatedly! start one in a
   thread of its own, outcome waits for its end."
   (:require [rsmapi.core :as rsm])
-  (:import (java.util.concurrent.locks LockSupport)
+  (:import (java.nio ByteBuffer)
+           (java.util.concurrent.locks LockSupport)
            (org.rsmapi.sys Credentials)))
 
 (set! *warn-on-reflection* true)
@@ -198,6 +199,87 @@
         (zero? (rsm/importers (at k))) :none
         (neg? (- end (System/nanoTime))) :some
         :else (do (LockSupport/parkNanos 2000000) (recur))))))
+
+;; ------------------------------------------------------------ several pieces
+
+(def pieces
+  "Offset and length of the pieces of an I/O vector: around what goes into a frame, and what takes the link for much data."
+  (let [lengths [1 16383 16384 16385 65535 8 65536 65537 100000 3 40000 12 200 16385 1 4096]]
+    (mapv vector (reductions + 5 (map inc lengths)) lengths)))
+
+(defn- local-memories
+  "For each piece memory of another kind: {:piece, :fill! a function of bytes, :content}; the pieces are :local and :local-offset."
+  [memory handle]
+  (map-indexed
+   (fn [i [offset n]]
+     (let [n (long n)
+           piece (fn [local at] {:local local :local-offset at :remote-offset offset :length n})
+           array (byte-array (+ n 7))
+           direct (ByteBuffer/allocateDirect (+ n 7))
+           in-memory (fn [piece at]
+                       {:piece piece
+                        :fill! #(rsm/put-bytes! memory at %)
+                        :content #(rsm/get-bytes memory at n)})]
+       (case (rem (long i) 5)
+         0 (in-memory (piece handle offset) offset)
+         1 {:piece (piece array 7)
+            :fill! #(System/arraycopy % 0 array 7 n)
+            :content #(java.util.Arrays/copyOfRange array 7 (+ 7 n))}
+         2 (in-memory (piece memory offset) offset)
+         3 {:piece (piece direct 3)
+            :fill! (fn [^bytes bytes] (.put direct 3 bytes))
+            :content #(let [bytes (byte-array n)] (.get direct 3 bytes) bytes)}
+         4 (in-memory (piece (+ (long (rsm/address memory)) (long offset)) 0) offset))))
+   pieces))
+
+(defn- with-local-memories* [f]
+  (rsm/with-local-memory [memory (* 4096 256)]
+    (let [handle (rsm/create-localmemory-handle! @controller memory)]
+      (try
+        (f (local-memories memory handle))
+        (finally (rsm/free-localmemory-handle! @controller handle))))))
+
+(defn put-pieces!
+  "Writes the pieces, whose content are patterns, with one event."
+  [k seed]
+  (with-local-memories*
+    (fn [locals]
+      (doseq [[{:keys [fill! piece]} i] (map vector locals (range))]
+        (fill! (pattern (:length piece) (+ (long seed) (long i)))))
+      (rsm/putv! {:segment (at k) :signal true :iovec (mapv :piece locals)}))))
+
+(defn pieces-got
+  "Reads the pieces: which of them are not the patterns, and what getv! returns."
+  [k seed]
+  (with-local-memories*
+    (fn [locals]
+      (let [result (rsm/getv! {:segment (at k) :iovec (mapv :piece locals)})]
+        [(filterv (fn [i]
+                    (let [{:keys [content piece]} (nth locals i)]
+                      (not (java.util.Arrays/equals ^bytes (content) (pattern (:length piece) (+ (long seed) (long i)))))))
+                  (range (count locals)))
+         result]))))
+
+(defn has-pieces?
+  "Whether an export segment has the pieces, and nothing between them."
+  [k seed]
+  (and (every? (fn [[[offset n] i]] (has-pattern? k offset n (+ (long seed) (long i)))) (map vector pieces (range)))
+       (every? (fn [[offset n]] (zero? (long (rsm/get-byte (at k) (+ (long offset) (long n)))))) pieces)))
+
+(defn freed-handle []
+  (rsm/with-local-memory [memory 65536]
+    (let [handle (rsm/create-localmemory-handle! @controller memory)]
+      (rsm/free-localmemory-handle! @controller handle)
+      handle)))
+
+(defn pieces-error
+  "What putv! or getv!, as a function f, reports of a piece that is bad between two that are good, which have n bytes:
+  [error entry residual]."
+  [f k n bad]
+  (let [good (fn [offset] {:local (byte-array n (byte 7)) :remote-offset offset :length n})
+        data (try (f {:segment (at k) :signal true :iovec [(good 0) bad (good n)]})
+                  (catch Exception e (ex-data e)))]
+    [(:rsm/error data) (:rsm/entry data) (:rsm/residual data)]))
 
 ;; ------------------------------------------------------------------- process
 
