@@ -327,39 +327,51 @@
 
 ;; ----------------------------------------------------------------- many, slow
 
+(defn- most-importers
+  "How many connections a gateway accepts of one node: a sixteenth of its descriptors."
+  [gateway]
+  (quot (long (parse-long (second (re-find #"Max open files\s+(\d+)" (child/proc (child/pid gateway) "limits"))))) 16))
+
 (deftest many-importers
   (on-hosts "many importers"
-    (let [{:keys [a b]} @*calm*
-          n 250
+    (let [{:keys [a b local]} @*calm*
+          ;; half of them in the gateway's process, half of them through it
+          half (quot (min 1000 (long (most-importers b))) 2)
+          n (* 2 half)
           segment (of b :ex {})
+          importers {a 0, local half}
+          each (fn [form] (apply at-once (for [c [a local]] #(child/value c form 120000))))
           threads #(child/value % `(hp/threads))
           belongings #(child/belongings (child/pid %))]
       ;; the link for much data is there as well
-      (import! a :im segment)
-      (child/value a `(hp/put-much! :im))
-      (close! a :im)
+      (doseq [c [a local]]
+        (import! c :im segment)
+        (child/value c `(hp/put-much! :im))
+        (close! c :im))
       (is (eventually (= 0 (child/value b `(rsm/importers (hp/at :ex))))))
-      (let [before (mapv (juxt threads belongings) [a b])]
-        (child/value a `(def ~'many (vec (repeatedly ~n #(rsm/connect! @hp/controller ~segment)))) 60000)
+      (let [before (mapv (juxt threads belongings) [a b local])]
+        (each `(do (def ~'many (vec (repeatedly ~half #(rsm/connect! @hp/controller ~segment)))) nil))
         (is (= n (child/value b `(rsm/importers (hp/at :ex)))))
         (testing "without further threads"
-          (doseq [[c [count _]] (map vector [a b] before)]
+          (doseq [[c [count _]] (map vector [a b local] before)]
             ;; some that make connections end when they have had nothing to do for a while
             (is (>= (+ 12 (long count)) (long (threads c))))))
         (testing "all of them work"
-          (is (nil? (child/value a `(dotimes [i# ~n]
-                                      (rsm/put64! (nth ~'user/many i#) (* 8 i#) i#)))))
+          (doseq [[c from] importers]
+            (is (nil? (child/value c `(dotimes [i# ~half]
+                                        (rsm/put64! (nth ~'user/many i#) (* 8 (+ ~from i#)) (+ ~from i#)))))))
           (is (= (range n) (child/value b `(mapv #(hp/get-long :ex (* 8 %)) (range ~n)))))
           (child/value b `(rsm/signal-post! (hp/at :ex)))
-          (is (nil? (child/value a `(run! #(rsm/signal-wait! % {:timeout-ms 20000}) ~'user/many)))))
-        (child/value a `(run! rsm/close! ~'user/many))
+          (is (= [nil nil] (each `(run! #(rsm/signal-wait! % {:timeout-ms 20000}) ~'user/many)))))
+        (each `(do (run! rsm/close! ~'user/many) (ns-unmap '~'user '~'many) nil))
         (is (eventually (= 0 (child/value b `(rsm/importers (hp/at :ex))))))
         (testing "nothing of them is left"
           ;; selectors of the JVM come and go
           (let [more #(mapv (fn [[_ was] c] (filterv (fn [[kind n]] (< (+ 10 (long (get was kind 0))) (long n))) (belongings c)))
-                            before [a b])]
-            (eventually (= [[] []] (more)))
-            (is (= [[] []] (more)))))
+                            before [a b local])]
+            (eventually (= [[] [] []] (more)))
+            (is (= [[] [] []] (more)))))
+        (println (format "  %d importers, threads before %s and afterwards %s" n (mapv first before) (mapv threads [a b local])))
         (close! b :ex)))))
 
 (deftest slow-importer-beside-a-fast-one
