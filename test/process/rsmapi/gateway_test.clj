@@ -297,6 +297,30 @@
             (versions-that-do-not-overlap one))
           (finally (System/clearProperty "rsmapi.gateway")))))))
 
+(deftest the-loopback-address-of-ipv6
+  (if-let [why (try (with-open [_ (ServerSocket. 0 1 (InetAddress/getByName "::1"))] nil)
+                    (catch IOException e (str "needs IPv6: " (ex-message e))))]
+    (runner/skip! "the loopback address of IPv6" why)
+    (with-nodes ["uids=same" 20000]
+      (let [file (System/getProperty "rsmapi.nodes")
+            id (peer/fresh-id)
+            transfer (fn []
+                       (with-open [one (rsm/get-controller "net0")]
+                         (rsm/with-imported-segment [im one {:node 2 :segment-id id}]
+                           (write-through! im 7)
+                           (seq (rsm/get64 im 0 1)))))]
+        (spit file (str/replace (slurp file) "127.0.0.1" "[::1]"))
+        (is (= ["::1" "::1"] (map :host (hosts/nodes))))
+        (with-open [two (rsm/get-controller "net1")]
+          (rsm/with-exported-segment [ex two {:size 4096 :segment-id id :acl [{:node 1 :perm 0666}]}]
+            (is (= [7] (transfer)))
+            (testing "with another process as the gateway"
+              (child/with-child [gateway {}]
+                (is (play-gateway! gateway "net0"))
+                (System/setProperty "rsmapi.gateway" "other")
+                (try (is (= [7] (transfer)))
+                     (finally (System/clearProperty "rsmapi.gateway")))))))))))
+
 (deftest files-that-are-not-right
   (with-nodes [nil 2000]
     (let [file (io/file (System/getProperty "rsmapi.key"))

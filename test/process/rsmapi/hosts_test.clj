@@ -8,7 +8,7 @@
             [rsmapi.test.netns :as netns]
             [rsmapi.test.peer :as peer]
             [rsmapi.test.runner :as runner]
-            [rsmapi.test.world :refer [answers at-once begun? close! end-worlds! everybody exchange import! import-again! key-for
+            [rsmapi.test.world :refer [another-port answers at-once begun? close! end-worlds! everybody exchange import! import-again! key-for
                                        lost mib millis-since moves noticed! notify of on-hosts open! outcome process! soon? world!]])
   (:import (org.rsmapi.net NodesFile)))
 
@@ -65,6 +65,34 @@
           (is (contains? (child/value c `(hp/halt! ~k)) :value)))
         (run! #(close! % :im) [a b])
         (run! #(close! % :ex) [a b])))))
+
+;; ---------------------------------------------------------------------- IPv6
+
+(deftest between-ipv6-addresses
+  (on-hosts "IPv6 between hosts"
+    (if-let [obstacle (netns/obstacle-to-ipv6)]
+      (runner/skip! "IPv6 between hosts" obstacle)
+      (let [world (world! {:hosts 2 :timeout 20000 :ipv6? true})
+            [a gateway b] (at-once #(process! world 1 "IPv6 host 1") #(process! world 2 "IPv6 gateway")
+                                   #(process! world 2 "IPv6 host 2" {:local? true}))
+            listens? (fn [c port] (netns/listens? (child/pid c) port))]
+        (child/value gateway '(def gateways [(org.rsmapi.net.HostGateway/open 0) (org.rsmapi.net.HostGateway/open 1)]))
+        (child/value b `(hp/open!))
+        (open! a)
+        (is (listens? gateway another-port))
+        (is (listens? gateway NodesFile/PORT) "net1 has another address")
+        (exchange a b)
+        (exchange b a)
+        (testing "link-local addresses"
+          (let [id (peer/fresh-id)]
+            (doseq [[exporter node importer] [[b 2 a] [a 1 b]]]
+              (child/value exporter `(hp/keep! :ex (rsm/export! (rsm/get-controller "net1") {:size 65536 :segment-id ~id :acl ~everybody})))
+              (child/value importer `(hp/keep! :im (rsm/connect! (rsm/get-controller "net1") {:node ~node :segment-id ~id})))
+              (child/value importer `(hp/put-pattern! :im 5 60000 4))
+              (is (child/value exporter `(hp/has-pattern? :ex 5 60000 4)))
+              (is (child/value importer `(hp/has-pattern? :im 5 60000 4)))
+              (close! importer :im)
+              (close! exporter :ex))))))))
 
 ;; ------------------------------------------------------------ several pieces
 

@@ -64,6 +64,12 @@
   [_net host]
   (str "10.77.0." host))
 
+(defn address6
+  "A host's IPv6 address, once it has one: see add-ipv6!. With :link-local, that of its link, with the name of that."
+  ([net host] (address6 net host nil))
+  ([_net host scope]
+   (if (= :link-local scope) (str "fe80::77:" host "%eth0") (str "fd77::" host))))
+
 (defn prefix
   "What runs a program on a host: the :prefix of child/start! and peer/start!."
   [net host]
@@ -119,6 +125,28 @@
       (catch Throwable t
         (remove! net)
         (throw t)))))
+
+(defn add-ipv6!
+  "Gives each host two more addresses."
+  [net]
+  (doseq [host (:hosts net), scope [nil :link-local]]
+    (ip! "-n" (name-of net host) "address" "add" (str (str/replace (address6 net host scope) "%eth0" "") "/64") "dev" "eth0" "nodad")))
+
+(def ^:private obstacle-to-ipv6-here
+  (delay
+    (try
+      (let [net (make! 1)]
+        (try
+          (add-ipv6! net)
+          nil
+          (finally (remove! net))))
+      (catch clojure.lang.ExceptionInfo e
+        (str "needs IPv6: " (ex-message e))))))
+
+(defn obstacle-to-ipv6
+  "Why hosts cannot have IPv6 here, or nil, where there can be hosts."
+  []
+  @obstacle-to-ipv6-here)
 
 (def ^:private obstacle-here
   (delay

@@ -22,8 +22,10 @@
 ;; A network of hosts with the files of their nodes, and the processes on them.
 (defonce ^:private worlds (atom []))
 
-(defn permit! [file mode]
+(defn- permit! [file mode]
   (Files/setPosixFilePermissions (.toPath (io/file file)) (PosixFilePermissions/fromString mode)))
+
+(def another-port "Of node 2's gateway, where hosts have addresses of IPv6." 7777)
 
 (defn world!
   "Makes hosts, which are the nodes 1 and so on. User ids count everywhere, but not those of node 3.
@@ -31,18 +33,27 @@
   Options:
     :hosts    how many
     :timeout  in ms, after which another host that is silent counts as gone
+    :ipv6?    true: the addresses are those of IPv6, with another port for node 2, and net1 is a second network between the same
+              hosts, with their link-local addresses
     :more     what the lines of the nodes file say besides"
-  [{:keys [timeout more] n :hosts}]
+  [{:keys [timeout ipv6? more] n :hosts}]
   (let [net    (netns/make! n)
         folder (javac/temp-dir)
         keys   (into {} (for [node (:hosts net)] [node (hosts/key-of folder (str "key" node))]))
-        nodes  (hosts/nodes-file! folder "nodes"
-                                  (for [node (:hosts net)]
-                                    {:node node :host (netns/address net node) :key (keys node)
-                                     :more (str more (when-not (= 3 node) " uids=same"))}))
-        world  {:net net :folder folder :keys keys :nodes nodes :timeout timeout :processes (atom [])}]
+        file   (fn [name address port]
+                 (let [file (hosts/nodes-file! folder name
+                                               (for [node (:hosts net)]
+                                                 {:node node :host (address node) :key (keys node) :port (when (= 2 node) port)
+                                                  :more (str more (when-not (= 3 node) " uids=same"))}))]
+                   (permit! (str file) "rw-r--r--")
+                   file))
+        nodes  (if ipv6?
+                 (file "nodes" #(str "[" (netns/address6 net %) "]") another-port)
+                 (file "nodes" #(netns/address net %) nil))
+        world  {:net net :folder folder :keys keys :nodes nodes :timeout timeout :processes (atom [])
+                :second-nodes (when ipv6? (file "nodes1" #(str "[" (netns/address6 net % :link-local) "]") nil))}]
+    (when ipv6? (netns/add-ipv6! net))
     (permit! folder "rwxr-xr-x")
-    (permit! (str nodes) "rw-r--r--")
     (swap! worlds conj world)
     world))
 
@@ -63,17 +74,19 @@
     :key     the file with the node's key; default: that of the superuser
     :properties  of the system, a map"
   ([world host label] (process! world host label nil))
-  ([{:keys [net nodes keys timeout processes]} host label {:keys [local? key properties] :as how}]
-   (let [c (child/start! (merge (dissoc how :local? :key :properties)
+  ([{:keys [net nodes second-nodes keys timeout processes]} host label {:keys [local? key properties] :as how}]
+   (let [key (or key (.file ^KeyFile (keys host)))
+         c (child/start! (merge (dissoc how :local? :key :properties)
                                 {:prefix   (netns/prefix net host)
                                  :label    label
                                  ;; quick to start
-                                 :jvm-opts (into ["-XX:TieredStopAtLevel=1" "-XX:+UseSerialGC"
-                                            (str "-Drsmapi.nodes=" nodes)
-                                            (str "-Drsmapi.key=" (or key (.file ^KeyFile (keys host))))
-                                            (str "-Drsmapi.net.timeout=" timeout)
-                                            (str "-Drsmapi.gateway=" (if local? "other" "auto"))]
-                                               (for [[k v] properties] (str "-D" k "=" v)))}))]
+                                 :jvm-opts (cond-> ["-XX:TieredStopAtLevel=1" "-XX:+UseSerialGC"
+                                                    (str "-Drsmapi.nodes=" nodes)
+                                                    (str "-Drsmapi.key=" key)
+                                                    (str "-Drsmapi.net.timeout=" timeout)
+                                                    (str "-Drsmapi.gateway=" (if local? "other" "auto"))]
+                                             second-nodes (conj (str "-Drsmapi.net1.nodes=" second-nodes) (str "-Drsmapi.net1.key=" key))
+                                             true (into (for [[k v] properties] (str "-D" k "=" v))))}))]
      (swap! processes conj c)
      (child/value c '(require '[rsmapi.test.host-process :as hp]))
      c)))
