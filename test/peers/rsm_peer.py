@@ -45,6 +45,22 @@ rsm_peer.py import <node> <segid> <perm> [<controller> [<my-node>]]
     steal <which> <seconds>         stealing, and in the end another line: stolen <count>
                                                         takes what it finds there, over and over
 
+rsm_peer.py far-import <controller> <key file> <node> <segid> <perm>
+    from another host, through the gateway of this one, which has the key (it need not be readable)
+    first line: connected <size> <byte order> <uid of the exporter>
+    read <offset> <n>               <data>
+    crc <offset> <n>                <crc32 as in zlib, 8 digits>
+    write <offset> <data>           ok                  when it has arrived
+    fill <offset> <n> <byte>        ok                  the same with n bytes
+    put <offset> <data>             ok                  when it is sent; barrier waits
+    barrier                         ok
+    add <offset> <n>                <value before>      of a long
+    compare-and-set <offset> <old> <new>   <value before>
+    post                            ok                  one event for the exporter
+    poll <seconds>                  event | revoked <reason> | eof | timeout
+    disconnect                      ok
+    quit                            ok
+
 rsm_peer.py export <node> <segid> <size> <acl> [<controller>] [--order little|big] [--evil <kind>] [--seed <n>] [--seconds <s>]
     acl: umask (no access list), or a mode for the own node (0640), or a list of entries <node>:<mode>,<node>:<mode>
     order: the byte order to announce, instead of this machine's
@@ -109,6 +125,7 @@ import ctypes
 import errno
 import fcntl
 import glob
+import hashlib
 import mmap
 import os
 import random
@@ -137,7 +154,7 @@ NAMES = {
     7: "SEG_NOT_PUBLISHED", 8: "SEG_NOT_PUBLISHED_TO_NODE", 9: "SEG_ALREADY_MAPPED", 10: "SEG_STILL_MAPPED",
     11: "SEG_NOT_MAPPED", 17: "BAD_MEM_ALIGNMENT", 18: "BAD_OFFSET", 20: "BAD_LENGTH", 6: "SEG_ALREADY_PUBLISHED",
     24: "SEGID_IN_USE", 26: "BAD_PERMS", 27: "PERM_DENIED", 31: "INSUFFICIENT_RESOURCES", 32: "INSUFFICIENT_MEM",
-    33: "MAP_FAILED", 40: "CONN_ABORTED", 42: "TIMEOUT", 45: "SEG_NOT_CONNECTED",
+    33: "MAP_FAILED", 39: "REMOTE_NODE_UNREACHABLE", 40: "CONN_ABORTED", 42: "TIMEOUT", 45: "SEG_NOT_CONNECTED",
     100: "INTERNAL_ERROR", 101: "BAD_DRIVER_VERSION", 117: "BAD_ARGS_ERRORS"}
 
 
@@ -608,6 +625,146 @@ class Importer:
         if not 0 < n <= self.offset + self.length - offset:
             raise RsmError(20)
         return offset - self.offset
+
+
+# ---------------------------------------------------------------- from another host
+
+HELLO, WELCOME, FAR_CONNECT, FAR_ANSWER, PUT, GET, DATA, ATOMIC, RESULT, BARRIER, DONE, POST, EVENT, TAKEN, FAR_REVOKED, \
+    DISCONNECT = range(1, 17)
+CREDIT, BYE = 19, 21
+FRAME = struct.Struct(">IBBHII")              # length, type, flags, code, connection, tag
+TICKET = struct.Struct(">4sHBxH6x16s16s")     # magic, version, node, port, what is sent first, what is answered
+FAR_ANSWER_BODY = struct.Struct(">QqII")      # size, uid, pid, flags
+MOST_DATA, MOST_ON_THE_WAY = 65536, 4194304
+ADD = 128
+
+
+class FarImporter:
+    """A connection to a segment of another host, through the gateway of this host."""
+
+    def __init__(self, controller, key_file, node, segid, perm, timeout=20.0):
+        self.tag, self.on_the_way, self.events, self.revoked = 1, 0, 0, None
+        self.sock = self._enter(controller, os.path.abspath(key_file), timeout)
+        # No PING is sent, so the gateway is told of a long time limit.
+        self._ask(HELLO, WELCOME, os.urandom(16) + struct.pack(">II", 60000, node), connection=0)
+        # Who this is the gateway knows from the kernel. It replaces the ids, which claim to be root.
+        body = self._ask(FAR_CONNECT, FAR_ANSWER, struct.pack(">IIIIII", segid, perm, int(timeout * 1000), 0, 0, 0))
+        self.size, self.exporter_uid, _, flags = FAR_ANSWER_BODY.unpack_from(body)
+        self.order = "big" if flags & 1 else "little"
+
+    @staticmethod
+    def _enter(controller, key_file, timeout):
+        name = hashlib.sha256(f"{controller} {key_file}".encode()).hexdigest()[:32]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+            timeouts(door, timeout)
+            try:
+                door.connect(f"\0rsmapi-gateway/{name}".encode("ascii"))
+            except ConnectionRefusedError:
+                raise RsmError(39, "no process plays the gateway")
+            if credentials(door)[0] not in (0, os.getuid(), os.stat(key_file).st_uid):
+                raise RsmError(39, "the gateway is somebody else's")
+            message, _ = receive(door)
+        if len(message) != TICKET.size:
+            raise RsmError(39, "no ticket")
+        magic, version, _, port, ours, theirs = TICKET.unpack(message)
+        if magic != b"RSMG" or version != VERSION:
+            raise RsmError(101)
+        sock = socket.create_connection(("127.0.0.1", port), timeout)
+        sock.settimeout(timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.sendall(ours)
+        if FarImporter._exactly(sock, 16) != theirs:
+            sock.close()
+            raise RsmError(39, "it is not the gateway that has given the ticket")
+        return sock
+
+    @staticmethod
+    def _exactly(sock, n):
+        data = bytearray()
+        while len(data) < n:
+            try:
+                part = sock.recv(n - len(data))
+            except OSError:
+                part = b""
+            if not part:
+                raise RsmError(40, "the link has ended")
+            data += part
+        return bytes(data)
+
+    def _send(self, kind, body=b"", flags=0, tag=0, connection=1):
+        try:
+            self.sock.sendall(FRAME.pack(len(body), kind, flags, 0, connection, tag) + body)
+        except OSError:
+            raise RsmError(40, "the link has ended")
+
+    def _next(self):
+        """Reads a frame, and does what it is about if nobody has asked for it."""
+        length, kind, flags, code, connection, tag = FRAME.unpack(self._exactly(self.sock, FRAME.size))
+        body = self._exactly(self.sock, length)
+        if kind == CREDIT:
+            self.on_the_way -= struct.unpack(">I", body)[0]
+        elif kind == EVENT:
+            self.events += struct.unpack(">I", body)[0]
+        elif kind == FAR_REVOKED:
+            self.revoked = code
+        elif kind == BYE:
+            raise RsmError(40, body.decode())
+        return kind, code, tag, body
+
+    def _ask(self, kind, reply, body=b"", flags=0, connection=1):
+        self.tag += 1
+        mine = 1 if kind == HELLO else self.tag
+        self._send(kind, body, flags, mine, connection)
+        while True:
+            kind, code, tag, body = self._next()
+            if (kind, tag) == (reply, mine):
+                if code:
+                    raise RsmError(40 if code == 65535 else code)
+                return body
+
+    def read(self, offset, n):
+        data = bytearray()
+        while len(data) < n:
+            data += self._ask(GET, DATA, struct.pack(">QI", offset + len(data), min(MOST_DATA, n - len(data))))
+        return bytes(data)
+
+    def put(self, offset, data):
+        for at in range(0, len(data), MOST_DATA):
+            part = data[at:at + MOST_DATA]
+            while self.on_the_way + len(part) > MOST_ON_THE_WAY:
+                self._next()
+            self.on_the_way += len(part)
+            self._send(PUT, struct.pack(">Q", offset + at) + part)
+
+    def barrier(self):
+        self._ask(BARRIER, DONE)
+
+    def atomic(self, offset, flags, operand, expected):
+        return struct.unpack(">q", self._ask(ATOMIC, RESULT, struct.pack(">Qqq", offset, operand, expected), flags))[0]
+
+    def post(self):
+        self._ask(POST, DONE, flags=1)
+
+    def wait_event(self, seconds):
+        end = time.monotonic() + seconds
+        while True:
+            if self.events:
+                self.events -= 1
+                if not self.events:
+                    self._send(TAKEN)
+                return "event"
+            if self.revoked is not None:
+                return f"revoked {self.revoked}"
+            if not next_ready([self.sock.fileno()], end - time.monotonic()):
+                return "timeout"
+            try:
+                self._next()
+            except RsmError:
+                return "eof"
+
+    def disconnect(self):
+        self._send(DISCONNECT)
+        self.sock.close()
 
 
 # ---------------------------------------------------------------- the exporter
@@ -1328,6 +1485,50 @@ class ImportCommands:
         return attempt(lambda: os.fchmod(self.im.data, 0o666))
 
 
+class FarImportCommands:
+    def __init__(self, controller, key_file, node, segid, perm):
+        self.im = FarImporter(controller, key_file, number(node), int(segid, 16), octal(perm))
+        say("connected", self.im.size, self.im.order, self.im.exporter_uid)
+
+    def read(self, offset, n):
+        return self.im.read(number(offset), number(n)).hex()
+
+    def crc(self, offset, n):
+        return f"{zlib.crc32(self.im.read(number(offset), number(n))):08x}"
+
+    def put(self, offset, data):
+        self.im.put(number(offset), bytes.fromhex(data))
+
+    def write(self, offset, data):
+        self.put(offset, data)
+        self.im.barrier()
+
+    def fill(self, offset, n, byte):
+        self.im.put(number(offset), bytes([number(byte)]) * number(n))
+        self.im.barrier()
+
+    def barrier(self):
+        self.im.barrier()
+
+    def add(self, offset, n):
+        return self.im.atomic(number(offset), 8 | ADD, number(n), 0)
+
+    def compare_and_set(self, offset, old, new):
+        return self.im.atomic(number(offset), 8, number(new), number(old))
+
+    def post(self):
+        self.im.post()
+
+    def poll(self, seconds):
+        return self.im.wait_event(float(seconds))
+
+    def disconnect(self):
+        self.im.disconnect()
+
+    def quit(self):
+        pass
+
+
 class ExportCommands:
     def __init__(self, node, segid, size, acl, controller="loopback", order=sys.byteorder, evil=None, seed=0, seconds=3.0):
         size = number(size)
@@ -1446,12 +1647,16 @@ def run(commands, words):
     return words[0] == "quit"
 
 
-def import_main(*args):
-    commands, lines = ImportCommands(*args), Lines()
+def import_main(*args, of=ImportCommands):
+    commands, lines = of(*args), Lines()
     while not lines.ended:
         for words in lines.read():
             if run(commands, words):
                 return
+
+
+def far_import_main(*args):
+    import_main(*args, of=FarImportCommands)
 
 
 def export_main(*args, **options):
@@ -1494,7 +1699,8 @@ def main(argv):
                 options[word[2:]] = kinds[word](next(words))
             else:
                 args.append(word)
-        mode = {"import": import_main, "export": export_main, "attack": attack_main, "present": present_main}[args[0]]
+        mode = {"import": import_main, "far-import": far_import_main, "export": export_main, "attack": attack_main,
+                "present": present_main}[args[0]]
     except (ValueError, KeyError, IndexError, StopIteration):
         sys.exit(__doc__)
     try:

@@ -353,6 +353,72 @@
                   (is (= :rsm/conn-aborted (:rsm/error (outcome a :wait)))))
                 (close! a :im)))))))))
 
+(defn- far-importer!
+  "Starts a peer in Python on host 1 that imports from node 2, as a user or as the superuser."
+  [{:keys [net keys]} {:keys [segment-id]} [uid gid]]
+  (peer/start! {:prefix (cond-> (netns/prefix net 1)
+                          uid (into ["setpriv" (str "--reuid=" uid) (str "--regid=" gid) "--clear-groups"]))}
+               "far-import" "net0" (.file ^KeyFile (keys 1)) 2 (peer/id-of segment-id) "0600"))
+
+(defmacro ^:private with-far-importer [[sym & how] & body]
+  `(let [~sym (far-importer! ~@how)]
+     (try ~@body (finally (peer/end! ~sym)))))
+
+(deftest importers-in-python
+  (on-hosts "importers in Python"
+    (if-let [obstacle (or (peer/obstacle :python) (peer/obstacle-to-others) (child/obstacle {:uid owner :gid owners-group}))]
+      (runner/skip! "importers in Python" obstacle)
+      (let [{:keys [b] :as world} @*calm*
+            segment (of b :ex {})]
+        (with-far-importer [p world segment nil]
+          (is (= ["connected" (str mib) "little" "0"] (peer/words (peer/line p))))
+          (is (= 1 (child/value b `(rsm/importers (hp/at :ex)))))
+          (testing "put, get and barriers"
+            (is (= "ok" (peer/ask p "write" 8 "0807060504030201")))
+            (is (= 0x0102030405060708 (child/value b `(hp/get-long :ex 8))))
+            (child/value b `(hp/set-long! :ex 4096 -2))
+            (is (= "feffffffffffffff" (peer/ask p "read" 4096 8)))
+            (is (= ["ok" "ok"] [(peer/ask p "put" (- mib 3) "010203") (peer/ask p "barrier")]))
+            (is (= [1 2 3] (child/value b `(vec (rsm/get-bytes (hp/at :ex) ~(- mib 3) 3)))))
+            (testing "more than may be on its way"
+              (dotimes [i 8]
+                (is (= "ok" (peer/ask p "fill" 0 mib (inc i)))))
+              (is (child/value b `(every? #(= 8 %) (rsm/get-bytes (hp/at :ex) 0 ~mib))))
+              (is (= (format "%08x" (.getValue (doto (java.util.zip.CRC32.) (.update (byte-array mib (byte 8))))))
+                     (peer/ask p "crc" 0 mib)))))
+          (testing "atomic operations"
+            (child/value b `(hp/set-long! :ex 64 5))
+            (is (= ["5" "12" "-1"] [(peer/ask p "add" 64 7) (peer/ask p "compare-and-set" 64 12 -1) (peer/ask p "compare-and-set" 64 12 3)]))
+            (is (= -1 (child/value b `(hp/get-long :ex 64)))))
+          (testing "signals"
+            (is (= "ok" (peer/ask p "post")))
+            (is (nil? (child/value b `(rsm/signal-wait! (hp/at :ex) {:timeout-ms 20000}))))
+            (is (= "timeout" (peer/ask p "poll" 0)))
+            (child/value b `(dotimes [_# 3] (rsm/signal-post! (hp/at :ex))))
+            (is (= ["event" "event" "event" "timeout"] [(peer/ask p "poll" 20) (peer/ask p "poll" 20) (peer/ask p "poll" 20) (peer/ask p "poll" 0.1)])))
+          (testing "revocation"
+            (child/value b `(rsm/unpublish! (hp/at :ex)))
+            (is (= "revoked 1" (peer/ask p "poll" 20)))
+            (is (= ["error" "40"] (take 2 (peer/words (peer/ask p "read" 0 8))))))
+          (is (= "ok" (peer/ask p "disconnect"))))
+        (child/value b `(rsm/publish! (hp/at :ex) {:segment-id ~(:segment-id segment) :acl ~everybody}))
+        (testing "is judged by its own user, whatever it claims"
+          (doseq [[mode expected] {0640 ["27" "connected"] 0646 ["connected" "connected"]}]
+            (child/value b `(rsm/republish! (hp/at :ex) {:acl [{:node 1 :perm ~mode}]}))
+            (doseq [[user answer] (map vector [[other other] nil] expected)]
+              (with-far-importer [p world segment user]
+                (is (= answer (first (remove #{"error"} (peer/words (peer/line p))))) [mode user])))))
+        (testing "what is not there"
+          (with-far-importer [p world {:segment-id (peer/fresh-id)} nil]
+            (is (= ["error" "7"] (take 2 (peer/words (peer/line p)))))))
+        (testing "its death"
+          (is (eventually (= 0 (child/value b `(rsm/importers (hp/at :ex))))))
+          (with-far-importer [p world segment nil]
+            (is (= "connected" (first (peer/words (peer/line p)))))
+            (is (= 1 (child/value b `(rsm/importers (hp/at :ex))))))
+          (is (eventually (= 0 (child/value b `(rsm/importers (hp/at :ex)))))))
+        (close! b :ex)))))
+
 ;; ----------------------------------------------------------------- many, slow
 
 (defn- most-importers

@@ -79,9 +79,8 @@
          c (child/start! (merge (dissoc how :local? :key :properties)
                                 {:prefix   (netns/prefix net host)
                                  :label    label
-                                 ;; quick to start
-                                 :jvm-opts (cond-> ["-XX:TieredStopAtLevel=1" "-XX:+UseSerialGC"
-                                                    (str "-Drsmapi.nodes=" nodes)
+                                 :quick?   true
+                                 :jvm-opts (cond-> [(str "-Drsmapi.nodes=" nodes)
                                                     (str "-Drsmapi.key=" key)
                                                     (str "-Drsmapi.net.timeout=" timeout)
                                                     (str "-Drsmapi.gateway=" (if local? "other" "auto"))]
