@@ -33,7 +33,7 @@
   (let [end! (network/begin! [1 2] more)]
     (System/setProperty "rsmapi.net.timeout" "2000")
     (try
-      (child/with-child [gateway {:label "gateway"}]
+      (child/with-child [gateway {:label "gateway" :quick? true}]
         (child/value gateway '(do (require 'rsmapi.hosts) (def gateway (rsmapi.hosts/gateway)) nil))
         (with-open [^Controller two (rsm/get-controller "net1")
                     ^Controller one (do (System/setProperty "rsmapi.gateway" "other")
@@ -148,7 +148,7 @@
                          (wire/with-link [link (linked! (wire/ticket (door)) (wire/hello (wire/new-session) 2))]
                            (:code (wire/ask! link #{:answer} (wire/connect 1 id :uid uid :gid uid)))))]
           (is (= [0 0] (mapv connects [0 2003])) "root is root, whatever it says")
-          (child/with-child [other {:uid 2003 :gid 2003}]
+          (child/with-child [other {:quick? true :uid 2003 :gid 2003}]
             (child/value other `(do (require '~'rsmapi.test.wire)
                                     (defn ~'connects [uid#]
                                       (let [link# (rsmapi.test.wire/enter! (rsmapi.test.wire/ticket ~(door)))]

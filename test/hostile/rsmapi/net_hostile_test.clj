@@ -88,7 +88,7 @@
                                                                      :more "uids=same"}))]
     (try
       (f {:keys keys :ports ports :port (ports 2) :nodes file :folder folder
-          :opts {:label "node 2"
+          :opts {:label "node 2" :quick? true
                  :jvm-opts [(str "-Drsmapi.nodes=" file) (str "-Drsmapi.key=" (.file ^KeyFile (keys 2)))
                             (str "-Drsmapi.net.timeout=" timeout-ms)]}})
       (finally (javac/delete-tree! folder)))))

@@ -68,7 +68,7 @@
                             (with-open [^Controller c0 (open 0), ^Controller c1 (open 1), ^Controller c2 (open 2)]
                               (f {:proxy p :child child :controllers {0 c0 1 c1 2 c2}})))]
           (if dedicated?
-            (child/with-child [c {:label "gateways"}]
+            (child/with-child [c {:label "gateways" :quick? true}]
               (is (= [true true true] (child/value c (open-gateways))))
               (System/setProperty "rsmapi.gateway" "other")
               (controllers c))

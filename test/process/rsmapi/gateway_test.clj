@@ -22,7 +22,7 @@
 
 (set! *warn-on-reflection* true)
 
-(def ^:private through-others {:jvm-opts ["-Drsmapi.gateway=other"]})
+(def ^:private through-others {:quick? true :jvm-opts ["-Drsmapi.gateway=other"]})
 
 (defmacro ^:private with-nodes
   "Runs the body with nodes 1 (net0) and 2 (net1); `more` is added to their lines, and a time limit set."
@@ -74,7 +74,7 @@
     (doseq [[more expected] {nil         {:owner 0006 :group 0006 :other 0006}
                              "uids=same" {:owner 0600 :group 0060 :other 0006}}]
       (with-nodes [more 20000]
-        (child/with-child [gateways {:label "gateways of root"}]
+        (child/with-child [gateways {:label "gateways of root" :quick? true}]
           (is (play-gateway! gateways "net0"))
           (child/value gateways '(do (def second-gateway (rsmapi.hosts/gateway :controller "net1")) nil))
           (child/with-child [exporter (assoc through-others :uid 2001 :gid 3001)]
@@ -115,7 +115,7 @@
       (try (is (= [:rsm/bad-conf "perhaps"] ((juxt :rsm/error :rsm/value) (error/catching (rsm/get-controller "net0")))))
            (finally (System/clearProperty "rsmapi.gateway"))))
     (testing "a process that does nothing else"
-      (child/with-child [gateway {}]
+      (child/with-child [gateway {:quick? true}]
         (is (play-gateway! gateway "net0"))
         (let [{:keys [pid node open? peers callers]} (hosts/gateway-status)]
           (is (= [(.pid ^Process (:process gateway)) 1 true [] [2]] [pid node open? callers (map :node peers)])))
@@ -135,7 +135,7 @@
   (if-let [why (child/obstacle {:uid 2001 :gid 3001})]
     (runner/skip! "a gateway of another user" why)
     (with-nodes [nil 2000]
-      (child/with-child [stranger {:uid 2001 :gid 3001}]
+      (child/with-child [stranger {:quick? true :uid 2001 :gid 3001}]
         (child/value stranger '(do (def listener
                                      (let [^java.lang.reflect.Method name (.getDeclaredMethod (Class/forName "org.rsmapi.net.LocalDoor") "name"
                                                                                               (into-array Class [String java.nio.file.Path]))]
@@ -160,7 +160,7 @@
       (rsm/with-exported-segment [ex two {:size 65536 :segment-id 0x600009 :acl [{:node 1 :perm 0666}]}]
         (doseq [[how end!] {:killed child/kill-9!
                             :closed #(child/value % '(do (.close ^org.rsmapi.net.HostGateway gateway) nil))}]
-          (child/with-child [gateway {}]
+          (child/with-child [gateway {:quick? true}]
             (is (play-gateway! gateway "net0"))
             (System/setProperty "rsmapi.gateway" "other")
             (let [^Controller one (try (rsm/get-controller "net0") (finally (System/clearProperty "rsmapi.gateway")))]
@@ -178,7 +178,7 @@
                     (is (rsm/aborted? im))
                     (is (eventually #(zero? (long (rsm/importers ex)))) "the other side has found out")
                     (is (= :rsm/remote-node-unreachable (failure (rsm/connect! one :node 2 :segment-id 0x600009))))
-                    (child/with-child [other {}]
+                    (child/with-child [other {:quick? true}]
                       (is (play-gateway! other "net0"))
                       (rsm/with-imported-segment [again one {:node 2 :segment-id 0x600009}]
                         (write-through! again 44)
@@ -289,7 +289,7 @@
       (with-open [one (rsm/get-controller "net0")]
         (versions-that-do-not-overlap one)))
     (testing "another process is"
-      (child/with-child [gateway {}]
+      (child/with-child [gateway {:quick? true}]
         (is (play-gateway! gateway "net0"))
         (System/setProperty "rsmapi.gateway" "other")
         (try
@@ -315,7 +315,7 @@
           (rsm/with-exported-segment [ex two {:size 4096 :segment-id id :acl [{:node 1 :perm 0666}]}]
             (is (= [7] (transfer)))
             (testing "with another process as the gateway"
-              (child/with-child [gateway {}]
+              (child/with-child [gateway {:quick? true}]
                 (is (play-gateway! gateway "net0"))
                 (System/setProperty "rsmapi.gateway" "other")
                 (try (is (= [7] (transfer)))

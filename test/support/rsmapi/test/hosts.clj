@@ -146,7 +146,7 @@
 (defn- with-gateways
   "Calls f while another process plays the gateway of these units, and this one goes through it."
   [units f]
-  (child/with-child [gateways {:label "gateways"}]
+  (child/with-child [gateways {:label "gateways" :quick? true}]
     (child/value gateways `(do (def ~'gateways (mapv (fn [unit#] (org.rsmapi.net.HostGateway/open unit#)) ~(vec units))) nil))
     (f)))
 
