@@ -192,12 +192,13 @@
 
 (def ^:private enough-to-weigh
   "With fewer, what one connection takes cannot be told from what else happens in the process."
-  1000)
+  100)
 
 (defn- many
   "What so many importers on host 2 take of the gateway of host 1."
-  [session n]
-  (let [[gateway] (gateways! session)
+  [{:keys [quick] :as session} n]
+  (let [n         (if quick (min n enough-to-weigh) n)
+        [gateway] (gateways! session)
         exporter  (java! session 1 {:role "other"} "HostExporter" 4096)
         [id]      (await! exporter "ready")
         importer  (java! session 2 nil "HostImporter" "many" id)
@@ -266,7 +267,7 @@
   (let [server (begin! session 1 (ucx-command ["-t" test]))
         _      (when-not (child/eventually (netns/listens? (pid server) ucx-port))
                  (throw (failure server "does not listen")))
-        client (begin! session 2 (ucx-command [(netns/address (:net @network) 1) "-t" test "-s" size "-n" n "-w" (quot n 10) "-f" "-v"]))
+        client (begin! session 2 (ucx-command [(netns/address (:net @network) 1) "-t" test "-s" size "-n" n "-w" (inc (quot n 10)) "-f" "-v"]))
         text   (in-time client ucx-patience-ms #(slurp (:out client)))
         [_ _ _ latency _ bandwidth] (some #(let [numbers (map parse-double (str/split (str/trim %) #"\s*,\s*"))]
                                              (when (and (< 5 (count numbers)) (every? some? numbers)) numbers))
@@ -305,7 +306,7 @@
   [{:keys [seconds] :as session} what]
   (let [results (for [[metric in-ns test size n] (ucx-tests what)]
                   (try
-                    [metric [(double (in-ns (ucx-figures session test size (max 10 (long (* 2 seconds n))))))]]
+                    [metric [(double (in-ns (ucx-figures session test size (max 2 (long (* 2 seconds n))))))]]
                     (catch clojure.lang.ExceptionInfo e e)))]
     (or (not-empty (into {} (filter vector?) results))
         (throw (first results)))))

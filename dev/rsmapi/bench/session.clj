@@ -43,11 +43,12 @@
   (or (= :c kind) (and (= :hosts kind) (contains? #{:c :ucx} how))))
 
 (defn- on-jdks
-  "A side for each JDK that it needs to run on: a program in C runs on none."
-  [jdks {:keys [since] :as side}]
+  "A side for each JDK that it needs to run on: a program in C runs on none, and in quick mode one is enough for what needs
+  many processes."
+  [{:keys [jdks quick]} {:keys [since] [kind] :run :as side}]
   (if (native? side)
     [side]
-    (for [j jdks :when (or (nil? since) (<= (long since) (long (:release j))))]
+    (for [j (if (and quick (= :hosts kind)) [(apply max-key :release jdks)] jdks) :when (or (nil? since) (<= (long since) (long (:release j))))]
       (assoc side :jdk j))))
 
 (defn- obstacle
@@ -70,8 +71,8 @@
 
 (defn- take-turns
   "All sides of a task, round after round, in an order that is turned round each time."
-  [{:keys [sides memory]} {:keys [jdks rounds] :as session}]
-  (let [sides (vec (mapcat #(on-jdks jdks %) sides))]
+  [{:keys [sides memory]} {:keys [rounds] :as session}]
+  (let [sides (vec (mapcat #(on-jdks session %) sides))]
     (if (and memory (< (machine/available-bytes) (long memory)))
       (mapv #(assoc % :skipped "not enough memory is available") sides)
       (reduce (fn [sides round]

@@ -15,7 +15,7 @@ final class Batches {
     private static final int FEW = 5;
     /** Of operations that take longer than that, in ns, there are few batches. */
     private static final long SLOW = 50_000_000;
-    /** With less time than that, in seconds, one only wants to see that it works. */
+    /** With less time than that, in seconds, one only wants to see that it works: with little data, once. */
     private static final double QUICK = 0.1;
     private static final int QUICK_COUNT = 1;
     /** Until the JIT compiler has done with what the first operation needs, and with what others need. */
@@ -55,15 +55,18 @@ final class Batches {
         }
     }
 
+    boolean isQuick() {
+        return seconds < QUICK;
+    }
+
     void measure(String name, Operation operation) throws Exception {
         measure(name, 0, operation);
     }
 
     /** Of an operation that moves so many bytes, it also prints the CPU seconds for a GiB, under the name with {@code -cpu}. */
     void measure(String name, long bytes, Operation operation) throws Exception {
-        boolean quick = seconds < QUICK;
         double goal = seconds * 1e9 / COUNT;
-        long end = System.nanoTime() + (long) (1e9 * (quick ? seconds : Math.max(seconds, warmUp)));
+        long end = System.nanoTime() + (long) (1e9 * (isQuick() ? seconds : Math.max(seconds, warmUp)));
         warmUp = WARM_UP_SECONDS;
         int count = 1;
         while (true) {
@@ -73,7 +76,7 @@ final class Batches {
             }
             count = (int) Math.max(1, Math.min(count * 4.0, count * goal * 1.1 / Math.max(took, 1)));
         }
-        int batches = quick ? QUICK_COUNT : COUNT;
+        int batches = isQuick() ? QUICK_COUNT : COUNT;
         double cpu = cpu();
         long done = 0;
         for (int i = 0; i < batches; i++) {

@@ -66,7 +66,7 @@ public final class HostImporter {
                     }
                     case "bulk" -> {
                         moves(segment, batches, MIB, "1m");
-                        moves(segment, batches, 16 * MIB, "16m");
+                        moves(segment, batches, batches.isQuick() ? MIB : 16 * MIB, "16m");
                     }
                     case "mirror" -> mirror(segment, batches);
                     case "bytes" -> bytes(segment, batches);

@@ -125,7 +125,7 @@ public final class HostSocket {
             batches.measure("signal", caller.operation(true, 1));
         } else {
             moves(caller, batches, MIB, "1m");
-            moves(caller, batches, 16 * MIB, "16m");
+            moves(caller, batches, batches.isQuick() ? MIB : 16 * MIB, "16m");
         }
     }
 
