@@ -134,7 +134,7 @@
     (begin! session host
             (concat ["sh" "-c" "ulimit -n $(ulimit -H -n); exec \"$@\"" "sh"
                      (jdks/java jdk) "--enable-native-access=ALL-UNNAMED"]
-                    (when quick ["-XX:+UseSerialGC"])
+                    (when quick ["-XX:+UseSerialGC" "-XX:TieredStopAtLevel=1"]) ; quick to start
                     [(str "-Drsmapi.nodes=" nodes) (str "-Drsmapi.key=" (key-of host))
                      (str "-Drsmapi.gateway=" role) (str "-Drsmapi.net.timeout=" limit)
                      "-cp" class-path (str "org.rsmapi.bench." class-name)]
@@ -148,7 +148,7 @@
   (case what
     "short" mib
     "bulk"  (* 16 mib)
-    ("mirror" "bytes") (* (if quick 4 64) mib)))
+    ("mirror" "bytes") (* (if quick 1 64) mib)))
 
 (defn- gateways!
   "A process for each host that is its gateway."

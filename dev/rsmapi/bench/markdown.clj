@@ -121,7 +121,7 @@
   "What figures depend on."
   [{:keys [time cpu processors kernel load-average load-average-at-the-end jdks c rounds seconds]}]
   (format "%s, %s processors (%s), Linux %s, %s, %s; `:rounds %s :seconds %s`. Load average: %s at the beginning, %s at the end."
-          (subs time 0 10) processors cpu kernel (str/join " and " (map #(str "JDK " (:version %)) jdks)) c rounds seconds
+          (subs time 0 10) processors cpu (re-find #"^\d+\.\d+" kernel) (str/join " and " (map #(str "JDK " (:version %)) jdks)) c rounds seconds
           load-average load-average-at-the-end))
 
 (defn into-page
@@ -138,6 +138,8 @@
         text  (slurp page)
         start (str/index-of text begin)
         stop  (some->> start (str/index-of text end))]
+    (when (:quick results)
+      (throw (ex-info (str from " is of a run in quick mode") {})))
     (when-not stop
       (throw (ex-info (str page " has no place for the results of " group) {})))
     (spit page (str (subs text 0 start) begin "\n" (caption results) "\n\n"
