@@ -309,8 +309,8 @@ final class Gateway {
 
     /** Somebody was not let in. */
     void refused(InetAddress address, String reason) {
+        lastRefusal = address == null ? reason : address.getHostAddress() + ": " + reason; // who sees the number sees why, too
         refusals.incrementAndGet();
-        lastRefusal = address == null ? reason : address.getHostAddress() + ": " + reason;
     }
 
     /** A node has not kept to the rules. */
