@@ -220,7 +220,8 @@
                     (write! (str/replace (str/replace before old new) #"(?m)^node 2.*$" ""))
                     (is (eventually #(rsm/aborted? im)))
                     (is (eventually #(= [1 []] ((juxt :node (comp vec :peers)) (hosts/gateway-status)))))
-                    (is (= :rsm/remote-node-unreachable (failure (rsm/connect! one :node 2 :segment-id 0x60000a)))))))
+                    (is (= :rsm/remote-node-unreachable (failure (rsm/connect! one :node 2 :segment-id 0x60000a)))))
+                  (rsm/close! im))) ; else the gateway would stay
               (rsm/close! im))))))))
 
 ;; ------------------------------------------------------------------ versions
