@@ -4,7 +4,7 @@
   (:require [clojure.test :refer [deftest is testing]]
             [rsmapi.core :as rsm]
             [rsmapi.hosts :as hosts]
-            [rsmapi.test.child :as child]
+            [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.test.hosts :as network]
             [rsmapi.test.outcome :refer [failure]]
             [rsmapi.test.runner :as runner]
@@ -18,14 +18,6 @@
 
 (defn- door []
   (wire/door "net0" (KeyFile/defaultFile "test" 0)))
-
-(defn- eventually [f]
-  (let [end (+ (System/nanoTime) 30000000000)]
-    (loop []
-      (or (f)
-          (when (< (System/nanoTime) end)
-            (Thread/sleep 20)
-            (recur))))))
 
 (defn- with-gateway*
   "Calls f with an export segment of node 2 and an import segment of it, which goes over the gateway of node 1, a child."
@@ -88,13 +80,13 @@
         (let [callers (vec (repeatedly 100 #(wire/tcp (:port (wire/ticket (door))) "127.0.0.1")))
               take-300 #(frequencies (map (fn [t] (if (map? t) :given t)) (repeatedly 300 (fn [] (wire/ticket (door))))))]
           ;; tickets end after 5 s: on a slow machine another round is needed
-          (is (eventually #(let [tickets (take-300)]
+          (is (eventually (let [tickets (take-300)]
                              (is (= 300 (+ (long (:given tickets 0)) (long (:refused tickets 0)))) tickets)
                              (and (< 0 (long (:refused tickets 0)))
                                   (= :rsm/remote-node-unreachable (failure (hosts/gateway-status))))))
               "this user has to wait")
           (is (works? ex im))
-          (is (eventually #(not= :rsm/remote-node-unreachable (failure (hosts/gateway-status)))))
+          (is (eventually (not= :rsm/remote-node-unreachable (failure (hosts/gateway-status)))))
           (is (< 0 (long (:refusals (hosts/gateway-status)))))
           (run! #(.close ^java.net.Socket %) callers)))
       (is (works? ex im)))))
@@ -125,7 +117,7 @@
             (wire/with-link [link (link!)]
               (is (= 0 (:code (wire/ask! link #{:answer} (wire/connect 1 id)))))
               (wire/send! link frame)
-              (is (eventually #(not= 0 (:code (wire/ask! link #{:done} {:type :barrier :connection 1 :tag 9})))) frame))))
+              (is (eventually (not= 0 (:code (wire/ask! link #{:done} {:type :barrier :connection 1 :tag 9})))) frame))))
         (testing "answers that nobody reads"
           (wire/with-link [link (link!)]
             (is (= 0 (:code (wire/ask! link #{:answer} (wire/connect 1 id)))))
@@ -136,7 +128,7 @@
               (is (works? ex im))
               (wire/close! link)
               (deref sending 10000 :hangs))))
-        (is (eventually #(= 1 (rsm/importers ex))))
+        (is (eventually (= 1 (rsm/importers ex))))
         (is (works? ex im))))))
 
 (deftest who-a-process-says-that-it-is-does-not-count

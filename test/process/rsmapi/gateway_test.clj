@@ -7,7 +7,7 @@
             [rsmapi.core :as rsm]
             [rsmapi.error :as error]
             [rsmapi.hosts :as hosts]
-            [rsmapi.test.child :as child]
+            [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.test.hosts :as network]
             [rsmapi.test.outcome :refer [failure]]
             [rsmapi.test.peer :as peer]
@@ -30,16 +30,6 @@
   `(let [end!# (network/begin! [1 2] ~more)]
      (System/setProperty "rsmapi.net.timeout" (str ~timeout-ms))
      (try ~@body (finally (end!#)))))
-
-(defn- eventually
-  "Calls f until it returns something true, for at most 30 s; what it returned last."
-  [f]
-  (let [end (+ (System/nanoTime) 30000000000)]
-    (loop []
-      (or (f)
-          (when (< (System/nanoTime) end)
-            (Thread/sleep 20)
-            (recur))))))
 
 (defn- play-gateway! [child controller]
   (child/value child `(do (require '~'rsmapi.hosts)
@@ -124,9 +114,9 @@
             (is (not (hosts/open? mine)))
             (is (= (.pid ^Process (:process gateway)) (:pid (hosts/gateway-status))))
             (child/kill-9! gateway)
-            (is (eventually #(hosts/open? mine)))
-            (is (= (.pid (java.lang.ProcessHandle/current)) (:pid (eventually hosts/gateway-status)))))
-          (is (eventually #(nil? (hosts/gateway-status)))))))
+            (is (eventually (hosts/open? mine)))
+            (is (= (.pid (java.lang.ProcessHandle/current)) (:pid (eventually (hosts/gateway-status))))))
+          (is (eventually (nil? (hosts/gateway-status)))))))
     (testing "arguments"
       (is (= :rsm/bad-args-errors (failure (hosts/gateway :controller "shm0")) (failure (hosts/gateway-status :controller "net8"))
              (failure (hosts/gateway-status :controller :net0)) (failure (hosts/open? nil)) (failure (hosts/gateway :unit 0)))))))
@@ -176,7 +166,7 @@
                     (is (= :rsm/conn-aborted (deref aborted 10000 :hangs)))
                     (is (= :rsm/conn-aborted (failure (write-through! im 43))))
                     (is (rsm/aborted? im))
-                    (is (eventually #(zero? (long (rsm/importers ex)))) "the other side has found out")
+                    (is (eventually (zero? (long (rsm/importers ex)))) "the other side has found out")
                     (is (= :rsm/remote-node-unreachable (failure (rsm/connect! one :node 2 :segment-id 0x600009))))
                     (child/with-child [other {:quick? true}]
                       (is (play-gateway! other "net0"))
@@ -205,8 +195,8 @@
             (let [new (:key (hosts/make-key! key-file))]
               (write-through! im 2)
               (write! (str/replace before old new))
-              (is (eventually #(rsm/aborted? im)) "the old key does not count any more")
-              (is (eventually #(not (:rsm/error (error/catching (rsm/close! (rsm/connect! one :node 2 :segment-id 0x60000a)))))))
+              (is (eventually (rsm/aborted? im)) "the old key does not count any more")
+              (is (eventually (not (:rsm/error (error/catching (rsm/close! (rsm/connect! one :node 2 :segment-id 0x60000a)))))))
               (testing "while the file is malformed, what there is goes on"
                 (let [im (rsm/connect! one :node 2 :segment-id 0x60000a)]
                   (write! "node 1")
@@ -218,8 +208,8 @@
                   (is (not (rsm/aborted? im)))
                   (testing "a node that the file does not have any more"
                     (write! (str/replace (str/replace before old new) #"(?m)^node 2.*$" ""))
-                    (is (eventually #(rsm/aborted? im)))
-                    (is (eventually #(= [1 []] ((juxt :node (comp vec :peers)) (hosts/gateway-status)))))
+                    (is (eventually (rsm/aborted? im)))
+                    (is (eventually (= [1 []] ((juxt :node (comp vec :peers)) (hosts/gateway-status)))))
                     (is (= :rsm/remote-node-unreachable (failure (rsm/connect! one :node 2 :segment-id 0x60000a)))))
                   (rsm/close! im))) ; else the gateway would stay
               (rsm/close! im))))))))
@@ -266,19 +256,19 @@
           (reset! versions theirs)
           (testing "when this host calls"
             (is (= [:rsm/bad-driver-version 2] ((juxt :rsm/error :rsm/node) (connect))))
-            (is (eventually #(re-find #"BAD_DRIVER_VERSION|version" (str (:reason (first (:peers (hosts/gateway-status)))))))
+            (is (eventually (re-find #"BAD_DRIVER_VERSION|version" (str (:reason (first (:peers (hosts/gateway-status)))))))
                 (pr-str (hosts/gateway-status))))
           (testing "when it is called"
             (let [{:keys [refusals]} (hosts/gateway-status)]
               (is (= :end (call-with-versions theirs)))
-              (is (eventually #(< (long refusals) (long (:refusals (hosts/gateway-status))))))
+              (is (eventually (< (long refusals) (long (:refusals (hosts/gateway-status))))))
               (is (re-find #"BAD_DRIVER_VERSION|version" (str (:last-refusal (hosts/gateway-status)))))))))
       (is (= [:welcome :welcome] (mapv call-with-versions [[0 1] [1 9]])) "versions that do"))
     (testing "and then another gateway of that host"
       (System/clearProperty "rsmapi.gateway")
       (with-open [two (rsm/get-controller "net1")]
         (rsm/with-exported-segment [ex two {:size 4096 :segment-id id :acl [{:node 1 :perm 0666}]}]
-          (let [im (eventually #(let [im (connect)] (when-not (map? im) im)))]
+          (let [im (eventually (let [im (connect)] (when-not (map? im) im)))]
             (write-through! im 42)
             (is (= 42 (rsm/get-long ex 0)))
             (is (nil? (:reason (first (:peers (hosts/gateway-status))))))

@@ -80,6 +80,29 @@ abstract class Channel implements AutoCloseable {
      */
     abstract int receive() throws IOException;
 
+    /** Whether something holds of what was received. */
+    @FunctionalInterface
+    interface Condition {
+        boolean holds() throws IOException;
+    }
+
+    /**
+     * Receives until something holds.
+     *
+     * @throws SocketTimeoutException if it does not in time
+     */
+    final void receiveUntil(Condition condition, long deadline) throws IOException {
+        while (!condition.holds()) {
+            int n = receive();
+            if (n < 0) {
+                throw new IOException("the other side has ended the connection");
+            }
+            if (n == 0 && !awaitInput(deadline, false)) {
+                throw new SocketTimeoutException("no answer in time");
+            }
+        }
+    }
+
     /** Whether there may be more to receive without anything arriving. */
     abstract boolean hasMore();
 
@@ -186,20 +209,10 @@ abstract class Channel implements AutoCloseable {
 
     /** Closes what only those need who wait for this channel alone. Nobody may be waiting. */
     final void releaseSelectors() {
-        close(readable);
-        close(writable);
+        Link.close(readable);
+        Link.close(writable);
         readable = null;
         writable = null;
-    }
-
-    private static void close(Selector selector) {
-        if (selector != null) {
-            try {
-                selector.close();
-            } catch (IOException e) {
-                return; // it is not used any more
-            }
-        }
     }
 
     /** Ends the connection at once. Who waits finds out. */
@@ -215,11 +228,7 @@ abstract class Channel implements AutoCloseable {
                 sending.unlock();
             }
         }
-        try {
-            socket.close();
-        } catch (IOException e) {
-            closed = true;
-        }
+        Link.close(socket);
         releaseSelectors();
     }
 }

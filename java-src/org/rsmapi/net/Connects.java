@@ -4,10 +4,7 @@ import java.util.ArrayDeque;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.RejectedExecutionException;
-import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
-import java.util.concurrent.TimeUnit;
-import org.rsmapi.sys.Threads;
 
 /**
  * The connects of one node's or one user's importers, which wait for exporters: a few threads. Of the threads, and of the places of those
@@ -19,10 +16,8 @@ final class Connects {
     /** Those to one segment that may wait for its exporter; others wait for them. */
     private static final int PER_SEGMENT = 4;
     private static final int MOST_WAITING = 1_024;
-    private static final long IDLE_SECONDS = 5;
 
-    private final ThreadPoolExecutor threads = new ThreadPoolExecutor(0, Integer.MAX_VALUE, IDLE_SECONDS, TimeUnit.SECONDS,
-        new SynchronousQueue<>(), action -> Threads.daemon(action, "rsmapi-net-connect")); // as many as run
+    private final ThreadPoolExecutor threads = Fabric.pool("rsmapi-net-connect", 0, Integer.MAX_VALUE, false); // as many as run
     // with the monitor held
     private final Share running = new Share(MOST_THREADS);
     private final Share queued = new Share(MOST_WAITING);

@@ -6,7 +6,6 @@ import java.net.SocketTimeoutException;
 import java.nio.channels.SelectionKey;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
-import java.util.Objects;
 import org.rsmapi.RsmException;
 
 /**
@@ -100,9 +99,8 @@ abstract class Door implements Service.Handler, Service.Chore {
     private void makeRoom() {
         Caller surplus;
         while ((surplus = callers.surplus()) != null) {
-            Object party = surplus.party();
             surplus.ready(surplus.key); // it may just have shown who it is
-            if (Objects.equals(party, surplus.party()) && callers.remove(surplus)) {
+            if (surplus == callers.surplus()) {
                 surplus.refuse("too many connections that have not proved anything");
             }
         }
@@ -117,7 +115,6 @@ abstract class Door implements Service.Handler, Service.Chore {
         }
         Caller first;
         while ((first = callers.first()) != null && now - first.deadline >= 0) {
-            callers.remove(first);
             first.refuse(first.failure(new SocketTimeoutException()));
         }
         long due = first == null ? NEVER : first.deadline - now;
@@ -170,19 +167,17 @@ abstract class Door implements Service.Handler, Service.Chore {
             } catch (RuntimeException | Error e) {
                 refusal = "the gateway has failed: " + e;
             }
-            if (callers.remove(this)) {
-                refuse(refusal);
-            }
+            refuse(refusal);
         }
 
-        /** It is not at the door any more; whoever calls has the socket. */
+        /** It is not at the door any more; whoever calls has the socket, which is closed if {@link #hear} fails afterwards. */
         final void leave() {
             callers.remove(this);
             key.cancel();
         }
 
         private void refuse(String reason) {
-            key.cancel();
+            leave();
             if (reason != null) {
                 gateway.refused(address(socket), reason);
             }

@@ -96,7 +96,8 @@ final class Fabric {
 
     private record Known(String stamp, Link.Identity identity) {}
 
-    private static ThreadPoolExecutor pool(String name, int least, int most, boolean queued) {
+    /** Threads that end when they have had nothing to do for a while. */
+    static ThreadPoolExecutor pool(String name, int least, int most, boolean queued) {
         ThreadPoolExecutor made = new ThreadPoolExecutor(least, most, IDLE_SECONDS, TimeUnit.SECONDS,
             queued ? new LinkedBlockingQueue<>() : new SynchronousQueue<>(), action -> Threads.daemon(action, name));
         made.allowCoreThreadTimeOut(true);

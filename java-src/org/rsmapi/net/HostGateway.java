@@ -81,7 +81,7 @@ public final class HostGateway implements AutoCloseable {
         check(unit);
         Preload.once();
         long deadline = System.nanoTime() + Math.min(timeout.toMillis(), Integer.MAX_VALUE) * 1_000_000L;
-        LocalDoor.Invitation invitation = Place.invitation(unit, deadline);
+        Invitation invitation = Place.invitation(unit, deadline);
         if (invitation == null) {
             return null;
         }

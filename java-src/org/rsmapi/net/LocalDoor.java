@@ -1,9 +1,7 @@
 package org.rsmapi.net;
 
 import java.io.IOException;
-import java.net.InetAddress;
 import java.net.InetSocketAddress;
-import java.net.SocketTimeoutException;
 import java.net.StandardSocketOptions;
 import java.nio.ByteBuffer;
 import java.nio.channels.ServerSocketChannel;
@@ -15,9 +13,6 @@ import java.security.MessageDigest;
 import java.security.SecureRandom;
 import java.util.HexFormat;
 import java.util.concurrent.locks.LockSupport;
-import org.rsmapi.RsmError;
-import org.rsmapi.RsmException;
-import org.rsmapi.sys.Credentials;
 import org.rsmapi.sys.Fd;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Poll;
@@ -26,26 +21,9 @@ import org.rsmapi.sys.Threads;
 
 /**
  * How processes of a gateway's own host come to it. The kernel says who a process is at a socket in the abstract namespace, where it gets a
- * ticket; with that it makes a connection over the loopback device.
- *
- * <pre>
- *  0  "RSMG"
- *  4  u16  version, 1
- *  6  u8   node
- *  7  0
- *  8  u16  port on 127.0.0.1, and 2 bytes, 0
- * 12  u32  0
- * 16  16 bytes that the process sends first on the connection
- * 32  16 bytes that the gateway sends first
- * </pre>
- *
- * <p>Numbers are in network byte order. Without a gateway there is nobody at the socket.
+ * ticket, an {@link Invitation}; with that it makes a connection over the loopback device. Without a gateway there is nobody at the socket.
  */
 final class LocalDoor extends Door {
-    private static final int MAGIC = 0x52534D47;
-    private static final int VERSION = 1;
-    private static final int SECRET = 16;
-    private static final int TICKET = 3 * SECRET;
     private static final int NAME_BYTES = 16;
     private static final int BACKLOG = 64;
     /** Tickets that have not been used, in all and of one user. */
@@ -56,7 +34,6 @@ final class LocalDoor extends Door {
     private static final long PAUSE_NANOS = 50_000_000;
     private static final long LONGEST_WAIT_NANOS = 3_600_000_000_000L;
     private static final SecureRandom RANDOM = new SecureRandom();
-    private static final byte[] LOOPBACK = {127, 0, 0, 1};
 
     private final Fd listener;
     private final Poll.Group wakers = new Poll.Group();
@@ -107,7 +84,7 @@ final class LocalDoor extends Door {
         LocalDoor door = null;
         try {
             port = ServerSocketChannel.open();
-            port.bind(new InetSocketAddress(InetAddress.getByAddress(LOOPBACK), 0), BACKLOG);
+            port.bind(new InetSocketAddress(Invitation.loopback(), 0), BACKLOG);
             LocalDoor made = new LocalDoor(gateway, service, listener, port);
             Threads.start(made.thread);
             door = made;
@@ -154,19 +131,16 @@ final class LocalDoor extends Door {
             Ticket ticket = new Ticket(user, peer.pid(), secret(), secret(), System.nanoTime() + TICKET_NANOS);
             if (!keep(ticket)) {
                 gateway().refused(null, "user " + Integer.toUnsignedString(peer.uid()) + " of this host asks too often");
-                Sockets.send(caller, new byte[1]);
+                Sockets.send(caller, Invitation.REFUSAL);
                 return;
             }
             int at = ((InetSocketAddress) port().getLocalAddress()).getPort();
-            ByteBuffer message = ByteBuffer.allocate(TICKET);
-            message.putInt(MAGIC).putShort((short) VERSION).put((byte) gateway().fabric().node()).put((byte) 0).putShort((short) at)
-                .position(SECRET).put(ticket.theirs).put(ticket.ours);
-            Sockets.send(caller, message.array());
+            Sockets.send(caller, new Invitation(gateway().fabric().node(), at, ticket.theirs, ticket.ours).encode());
         }
     }
 
     private static byte[] secret() {
-        byte[] secret = new byte[SECRET];
+        byte[] secret = new byte[Invitation.SECRET];
         RANDOM.nextBytes(secret);
         return secret;
     }
@@ -208,7 +182,7 @@ final class LocalDoor extends Door {
     /** A process that has made a connection: it shows a ticket, then says what it wants. Those without a ticket share places. */
     private final class Visitor extends Caller {
         private final SocketChannel socket;
-        private final ByteBuffer secret = ByteBuffer.allocate(SECRET);
+        private final ByteBuffer secret = ByteBuffer.allocate(Invitation.SECRET);
         private final Frame frame = new Frame();
         private Ticket ticket;
         /** Made when there is a ticket: it has much memory. */
@@ -238,7 +212,7 @@ final class LocalDoor extends Door {
             leave();
             if (frame.type() == Frame.STATUS) {
                 channel.send(Status.frame(gateway().fabric().status().encode()));
-                channel.close();
+                close();
             } else {
                 gateway().letInLocal(channel, ticket.user, ticket.pid, frame);
             }
@@ -253,7 +227,7 @@ final class LocalDoor extends Door {
             }
             Ticket shown = use(secret.array());
             if (shown == null) {
-                throw LocalDoor.failure("a process of this host has no ticket");
+                throw Introduction.unreachable(-1, "a process of this host has no ticket", null);
             }
             channel = new PlainChannel(socket);
             ticket = shown;
@@ -272,94 +246,5 @@ final class LocalDoor extends Door {
         void close() {
             Link.close(channel == null ? socket : channel);
         }
-    }
-
-    // ---- the other side ----
-
-    /** What a process gets from the gateway of its host. */
-    record Invitation(int node, int port, byte[] ours, byte[] theirs) {
-        /** Makes the connection. */
-        Channel accept(long deadline) throws IOException {
-            SocketChannel socket = SocketChannel.open();
-            PlainChannel channel = null;
-            boolean done = false;
-            try {
-                int left = (int) Math.max(1, (deadline - System.nanoTime()) / 1_000_000);
-                socket.socket().connect(new InetSocketAddress(InetAddress.getByAddress(LOOPBACK), port), left);
-                socket.setOption(StandardSocketOptions.TCP_NODELAY, true);
-                channel = new PlainChannel(socket);
-                channel.sendAll(ByteBuffer.wrap(ours), deadline);
-                while (channel.received().position() < SECRET) {
-                    int n = channel.receive();
-                    if (n < 0) {
-                        throw new IOException("the gateway has ended the connection");
-                    }
-                    if (n == 0 && !channel.awaitInput(deadline, false)) {
-                        throw new SocketTimeoutException("no answer in time");
-                    }
-                }
-                byte[] answer = new byte[SECRET];
-                channel.received().flip().get(answer).compact();
-                if (!MessageDigest.isEqual(answer, theirs)) {
-                    throw new IOException("it is not the gateway that answers");
-                }
-                done = true;
-                return channel;
-            } finally {
-                if (!done) {
-                    Link.close(channel == null ? socket : channel);
-                }
-            }
-        }
-    }
-
-    /**
-     * Asks the gateway of this host to let this process in.
-     *
-     * @param controller  the controller's name
-     * @param key         where the host's key is
-     * @param owner       a user that may be the gateway, besides root and this user; -1 for none
-     * @return null if there is no gateway
-     * @throws RsmException REMOTE_NODE_UNREACHABLE (what is there is not a gateway of those who may be one, or does not answer)
-     */
-    static Invitation ask(String controller, Path key, int owner, long deadline) {
-        Fd socket;
-        try {
-            socket = Sockets.connect(name(controller, key));
-        } catch (OsError e) {
-            return null;
-        }
-        try (socket) {
-            int uid = Sockets.peer(socket).uid();
-            if (uid != 0 && uid != Credentials.uid() && uid != owner) {
-                throw failure("user " + Integer.toUnsignedString(uid) + " plays the gateway, who does not own the host's key");
-            }
-            if (Poll.forInput(socket, deadline) != Poll.Outcome.READY) {
-                throw failure("the gateway of this host does not answer");
-            }
-            try (Sockets.Message message = Sockets.receive(socket, TICKET, 0)) {
-                if (message == null || message.data().length == 0) {
-                    return null; // it has just ended
-                }
-                if (message.data().length == 1) {
-                    throw failure("the gateway of this host does not let this process in: it asks too often");
-                }
-                ByteBuffer fields = ByteBuffer.wrap(message.data());
-                if (message.data().length != TICKET || fields.getInt(0) != MAGIC || fields.getShort(4) != VERSION) {
-                    throw RsmException.of(RsmError.BAD_DRIVER_VERSION, "link")
-                        .hint("the gateway of this host is of another version of the library");
-                }
-                byte[] ours = new byte[SECRET];
-                byte[] theirs = new byte[SECRET];
-                fields.position(SECRET).get(ours).get(theirs);
-                return new Invitation(fields.get(6), fields.getShort(8) & 0xFFFF, ours, theirs);
-            }
-        } catch (OsError e) {
-            return null; // as well
-        }
-    }
-
-    private static RsmException failure(String reason) {
-        return RsmException.of(RsmError.REMOTE_NODE_UNREACHABLE, "link").with("reason", reason);
     }
 }

@@ -173,8 +173,7 @@ final class Peer implements Lane.Receiver {
             failure = null;
             bulkPause = 0;
         } else {
-            failure = failed != null ? failed : RsmException.of(RsmError.REMOTE_NODE_UNREACHABLE, "link").with("node", node)
-                .with("reason", made == null ? "the link could not be made" : made.ended());
+            failure = failed != null ? failed : unreachable(made == null ? "the link could not be made" : made.ended());
             failedAt = System.nanoTime();
             met = failure.error() == RsmError.BAD_DRIVER_VERSION || failure.data().containsKey("claimed-key");
         }
@@ -211,7 +210,7 @@ final class Peer implements Lane.Receiver {
     }
 
     private RsmException unreachable(String reason) {
-        return RsmException.of(RsmError.REMOTE_NODE_UNREACHABLE, "link").with("node", node).with("reason", reason);
+        return Introduction.unreachable(node, reason, null);
     }
 
     /** The link for much data, which is made if there is none. It may wait; null if there can be none now. */

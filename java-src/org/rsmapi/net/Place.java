@@ -41,7 +41,7 @@ record Place(NodesFile nodes, int node, boolean local) {
             return new Place(identity.nodes(), identity.here().node(), false);
         }
         NodesFile nodes = nodes(unit, OP);
-        LocalDoor.Invitation invitation = invitation(unit, System.nanoTime() + timeoutMillis * 1_000_000L);
+        Invitation invitation = invitation(unit, System.nanoTime() + timeoutMillis * 1_000_000L);
         if (invitation == null) {
             if (!readable) {
                 KeyFile.read(OP, key); // says why not
@@ -70,15 +70,15 @@ record Place(NodesFile nodes, int node, boolean local) {
     }
 
     /** What the gateway of this host says to this process; null if there is none. */
-    static LocalDoor.Invitation invitation(int unit, long deadline) {
+    static Invitation invitation(int unit, long deadline) {
         Path key = KeyFile.defaultFile("link", unit);
-        return LocalDoor.ask(NetProvider.TYPE + unit, key, owner(key), deadline);
+        return Invitation.ask(NetProvider.TYPE + unit, key, owner(key), deadline);
     }
 
     /** A channel to the gateway of this host. */
     static Channel throughGateway(int unit, int node, long timeout) {
         long deadline = System.nanoTime() + timeout;
-        LocalDoor.Invitation invitation = invitation(unit, deadline);
+        Invitation invitation = invitation(unit, deadline);
         if (invitation == null) {
             throw Introduction.unreachable(node, "no process of this host plays the gateway", null);
         }

@@ -1,7 +1,6 @@
 package org.rsmapi.net;
 
 import java.io.IOException;
-import java.net.SocketTimeoutException;
 import java.nio.ByteBuffer;
 
 /** The question how a gateway is doing, and its answer, between processes of a host. */
@@ -12,15 +11,7 @@ final class Status {
     static byte[] ask(Channel channel, long deadline) throws IOException {
         channel.sendAll(frame(new byte[0]), deadline);
         Frame frame = new Frame();
-        while (!frame.look(channel.received(), 0, channel.received().position())) {
-            int n = channel.receive();
-            if (n < 0) {
-                throw new IOException("the gateway has ended the connection");
-            }
-            if (n == 0 && !channel.awaitInput(deadline, false)) {
-                throw new SocketTimeoutException("no answer in time");
-            }
-        }
+        channel.receiveUntil(() -> frame.look(channel.received(), 0, channel.received().position()), deadline);
         return frame.bytes(0, frame.length());
     }
 
