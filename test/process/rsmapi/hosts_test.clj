@@ -388,14 +388,14 @@
                      (peer/ask p "crc" 0 mib)))))
           (testing "atomic operations"
             (child/value b `(hp/set-long! :ex 64 5))
-            (is (= ["5" "12" "-1"] [(peer/ask p "add" 64 7) (peer/ask p "compare-and-set" 64 12 -1) (peer/ask p "compare-and-set" 64 12 3)]))
+            (is (= ["5" "12" "-1"] (mapv #(apply peer/ask p %) [["add" 64 7] ["compare-and-set" 64 12 -1] ["compare-and-set" 64 12 3]])))
             (is (= -1 (child/value b `(hp/get-long :ex 64)))))
           (testing "signals"
             (is (= "ok" (peer/ask p "post")))
             (is (nil? (child/value b `(rsm/signal-wait! (hp/at :ex) {:timeout-ms 20000}))))
             (is (= "timeout" (peer/ask p "poll" 0)))
             (child/value b `(dotimes [_# 3] (rsm/signal-post! (hp/at :ex))))
-            (is (= ["event" "event" "event" "timeout"] [(peer/ask p "poll" 20) (peer/ask p "poll" 20) (peer/ask p "poll" 20) (peer/ask p "poll" 0.1)])))
+            (is (= ["event" "event" "event" "timeout"] (mapv #(peer/ask p "poll" %) [20 20 20 0.1]))))
           (testing "revocation"
             (child/value b `(rsm/unpublish! (hp/at :ex)))
             (is (= "revoked 1" (peer/ask p "poll" 20)))
