@@ -8,7 +8,7 @@
             [rsmapi.test.netns :as netns]
             [rsmapi.test.peer :as peer]
             [rsmapi.test.runner :as runner]
-            [rsmapi.test.world :refer [another-port answers at-once begun? close! end-worlds! everybody exchange import! import-again! key-for
+            [rsmapi.test.world :refer [another-port answers at-once begin-until-begun! begun? close! end-worlds! everybody exchange import! import-again! key-for
                                        lost mib millis-since moves noticed! notify of on-hosts open! outcome process! soon? world!]])
   (:import (org.rsmapi.net NodesFile)))
 
@@ -505,11 +505,13 @@
   "Interrupts the way while a job goes on, and measures how long it takes both sides to notice."
   [{:keys [importer exporter]} what segment job [down! up!]]
   (testing what
-    (import-again! importer :im segment)
-    (is (eventually (= 1 (child/value exporter `(rsm/importers (hp/at :ex))))))
-    (child/value importer job)
-    (when (moves what)
-      (is (begun? importer :job)))
+    (let [begin! (fn []
+                   (import-again! importer :im segment)
+                   (is (eventually (= 1 (child/value exporter `(rsm/importers (hp/at :ex))))))
+                   (child/value importer job))]
+      (if (moves what)
+        (begin-until-begun! importer [:b :m :im] begin!)
+        (begin!)))
     (child/value exporter `(hp/once! :alone (hp/wait-without-importers! :ex)))
     (let [begin (System/nanoTime)]
       (down!)
@@ -577,12 +579,13 @@
 (defn- processes-that-stand-still [{:keys [importer local gateway exporter]}]
   (let [segment (of exporter :ex {})
         begin! (fn [importer]
-                 (import-again! importer :im segment)
-                 (import-again! importer :waiting segment)
-                 (is (eventually (= 2 (child/value exporter `(rsm/importers (hp/at :ex))))))
-                 (child/value importer `(hp/repeatedly! :job (hp/set-long! :im 0 1)))
-                 (child/value importer `(hp/once! :wait (rsm/signal-wait! (hp/at :waiting))))
-                 (is (begun? importer :job)))]
+                 (begin-until-begun! importer [:im :waiting]
+                   (fn []
+                     (import-again! importer :im segment)
+                     (import-again! importer :waiting segment)
+                     (is (eventually (= 2 (child/value exporter `(rsm/importers (hp/at :ex))))))
+                     (child/value importer `(hp/repeatedly! :job (hp/set-long! :im 0 1)))
+                     (child/value importer `(hp/once! :wait (rsm/signal-wait! (hp/at :waiting)))))))]
     (testing "the importer"
       (begin! importer)
       (while-stopped importer
@@ -645,11 +648,12 @@
         _ (child/value next `(hp/open!))
         segment (of exporter :ex {})
         begin! (fn [importer segment]
-                 (import-again! importer :im segment)
-                 (import-again! importer :waiting segment)
-                 (child/value importer `(hp/repeatedly! :job (hp/put-much! :im)))
-                 (child/value importer `(hp/once! :wait (rsm/signal-wait! (hp/at :waiting))))
-                 (is (begun? importer :job)))
+                 (begin-until-begun! importer [:im :waiting]
+                   (fn []
+                     (import-again! importer :im segment)
+                     (import-again! importer :waiting segment)
+                     (child/value importer `(hp/repeatedly! :job (hp/put-much! :im)))
+                     (child/value importer `(hp/once! :wait (rsm/signal-wait! (hp/at :waiting)))))))
         ended! (fn [importer what begin]
                  (doseq [k [:job :wait]]
                    (let [end (outcome importer k)]

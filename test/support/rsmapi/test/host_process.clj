@@ -116,6 +116,8 @@
 
 (defn turns [k] @(:turns (@jobs k)))
 
+(defn over? [k] (realized? (:result (@jobs k))))
+
 (defn halt!
   "Ends a job after its turn, and returns what outcome does."
   [k]

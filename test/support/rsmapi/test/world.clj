@@ -152,10 +152,24 @@
 (defn close! [c & ks] (child/value c `(hp/close! ~@ks)))
 
 (defn begun?
-  "Whether a job has done some of what it does."
+  "Whether a job has done some of what it does, and goes on."
   [c k]
   (let [turns (child/value c `(hp/turns ~k))]
-    (eventually (< (+ 5 (long turns)) (long (child/value c `(hp/turns ~k)))))))
+    (and (eventually (or (child/value c `(hp/over? ~k))
+                         (< (+ 5 (long turns)) (long (child/value c `(hp/turns ~k))))))
+         (not (child/value c `(hp/over? ~k))))))
+
+(defn begin-until-begun!
+  "Calls f, which starts :job with these handles, until the job goes on: on a machine that does much else, a host may be thought to be
+  gone before it is."
+  [c ks f]
+  (loop [n 1]
+    (f)
+    (let [begun? (begun? c :job)]
+      (if (or begun? (= 5 n))
+        (is begun?)
+        (do (child/value c `(hp/close! ~@ks))
+            (recur (inc n)))))))
 
 (defn outcome [c k] (child/value c `(hp/outcome ~k)))
 
