@@ -65,7 +65,7 @@ abstract class Door implements Service.Handler, Service.Chore {
             while ((socket = port.accept()) != null) {
                 admit(socket);
             }
-        } catch (IOException e) {
+        } catch (IOException | OutOfMemoryError e) {
             gateway.refused(null, "no connection can be accepted: " + e.getMessage());
             key.interestOps(0); // else it would be tried without end
             paused = true;

@@ -39,7 +39,7 @@ final class Fabric {
     private static final int DEFAULT_TIMEOUT = 1_000;
     static final int LEAST_TIMEOUT = 100;
     static final int MOST_TIMEOUT = 60_000;
-    /** If the clock is late by so many ms, or by a fifth of the time limit, the process stood still. */
+    /** If the clock is late by so much, or by a fifth of the time limit, the process stood still. */
     private static final long LATE_NANOS = 200_000_000;
     private static final int LATE_IN_TIMEOUT = 5;
     /** What two gateways have to compute to know each other takes long in processes that have just begun: so many times the time limit. */
@@ -512,7 +512,7 @@ final class Fabric {
             } catch (RuntimeException | Error e) {
                 wait = longest; // memory, most likely: the next tick does it
             }
-            due = System.nanoTime() + Math.max(wait, LEAST_WAIT_NANOS);
+            due = now + Math.max(wait, LEAST_WAIT_NANOS);
         }
     }
 }
