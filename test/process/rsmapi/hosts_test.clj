@@ -8,9 +8,9 @@
             [rsmapi.test.netns :as netns]
             [rsmapi.test.peer :as peer]
             [rsmapi.test.runner :as runner]
-            [rsmapi.test.world :refer [another-port answers at-once begin-until-begun! begun? close! end-worlds! everybody exchange import! import-again! key-for
-                                       lost mib millis-since moves noticed! notify of on-hosts open! outcome process! soon? world!]])
-  (:import (org.rsmapi.net NodesFile)))
+            [rsmapi.test.world :refer [another-port answers at-once begin-until-begun! begun? close! end-worlds! everybody exchange
+                                       import! import-again! key-for lost mib millis-since moves noticed! notify of on-hosts open! outcome process! soon? world!]])
+  (:import (org.rsmapi.net KeyFile NodesFile)))
 
 (set! *warn-on-reflection* true)
 

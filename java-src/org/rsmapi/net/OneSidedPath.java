@@ -49,6 +49,8 @@ final class OneSidedPath {
     /** Puts so far, and those of which it is known that they have arrived. */
     private long puts;
     private long flushed;
+    /** Whether anything was known to succeed. */
+    private boolean worked;
 
     /** Something to do, and what becomes of who has asked for it if that fails. */
     private record Action(Runnable work, Runnable lose) {}
@@ -71,7 +73,7 @@ final class OneSidedPath {
      *
      * @param lane       the link for what is urgent: the path ends with it
      * @param worker     the address of the other side's worker
-     * @param onFailure  run when something fails that is not the link's end
+     * @param onFailure  run when the first access fails already
      * @throws UcxError if there is no way
      */
     static OneSidedPath open(OneSided device, Lane lane, byte[] worker, Runnable onFailure) {
@@ -171,7 +173,7 @@ final class OneSidedPath {
     }
 
     private void fail(Throwable e) {
-        if (lane.ended() == null) {
+        if (!worked && lane.ended() == null) { // else it is the other gateway that has ended, most likely
             onFailure.run();
         }
         lane.end("one-sided access has failed: " + e.getMessage());
@@ -201,6 +203,7 @@ final class OneSidedPath {
         if (upTo > flushed) {
             long all = puts;
             peer.flush(lane.giveUpAt());
+            worked = true;
             flushed = all;
         }
     }
@@ -286,6 +289,7 @@ final class OneSidedPath {
                 flush(lastPut);
                 long at = into + (offset & LONG_BITS);
                 peer.get(at, segment, offset, length, lane.giveUpAt());
+                worked = true;
                 byte[] data = new byte[length];
                 ENGINE.copyToArray(at, data, 0, length);
                 verify(code -> then.got(code, code == 0 ? data : new byte[0]));
