@@ -46,6 +46,11 @@ public final class ConfirmedMemory implements RemoteMemory {
     }
 
     @Override
+    public boolean getIfChanged(long offset, long address, long length, long known) {
+        return memory.getIfChanged(offset, address, length, known);
+    }
+
+    @Override
     public void open() {
         memory.open();
     }

@@ -129,7 +129,10 @@ public final class Mirror extends PlacedRange {
             long end = end(at, length);
             for (long from = at & -WORD; from < end && !gone; from += Stage.BYTES) {
                 long bytes = Math.min(end - from, Stage.BYTES);
-                remote.get(start + from, stage.address(), bytes);
+                long known = (twin == null ? address() : twin.address) + from;
+                if (!remote.getIfChanged(start + from, stage.address(), bytes, known)) {
+                    continue;
+                }
                 if (twin == null) {
                     takeIn(stage.address(), from, bytes);
                 } else {

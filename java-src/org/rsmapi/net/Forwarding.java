@@ -68,10 +68,9 @@ final class Forwarding extends Session {
                 require(frame.length() > Long.BYTES);
                 return connection == null || put(link, frame, connection, frame.length() - Long.BYTES);
             case Frame.GET:
-                require(frame.length() == Long.BYTES + Integer.BYTES && frame.u32(Long.BYTES) > 0
-                    && frame.u32(Long.BYTES) <= Frame.MOST_DATA);
-                return connection != null && connection.remote != null ? get(link, frame, connection, frame.u32(Long.BYTES))
-                    : ask(link, frame, connection, Frame.DATA, frame.u32(Long.BYTES));
+                Get wanted = Get.read(frame);
+                return connection != null && connection.remote != null ? get(link, frame, connection, wanted)
+                    : ask(link, frame, connection, Frame.DATA, wanted.length());
             case Frame.ATOMIC:
                 require(frame.length() == 3 * Long.BYTES);
                 return askInOrder(link, frame, connection, Frame.RESULT, Long.BYTES);
@@ -158,16 +157,18 @@ final class Forwarding extends Session {
         return false;
     }
 
-    private boolean get(Incoming link, Frame frame, Forwarded connection, int length) {
-        if (!mayMove(link, connection, false, frame.u64(0), length)) {
+    private boolean get(Incoming link, Frame frame, Forwarded connection, Get wanted) {
+        int length = wanted.length();
+        if (!mayMove(link, connection, false, wanted.offset(), length)) {
             answerLost(link, Frame.DATA, RsmError.CONN_ABORTED.code(), frame.connection(), frame.tag());
             return true;
         }
         int tag = frame.tag();
-        return link.owed() <= MOST_OWED && owing(link, length, connection.remote.get(frame.u64(0), length,
+        return link.owed() <= MOST_OWED && owing(link, length, connection.remote.get(wanted,
             (code, data) -> link.executeSoon(() -> {
                 link.paid(Frame.HEADER + length);
-                link.whenRoom(data.length, () -> link.add(Frame.DATA, 0, code, connection.local, tag, data.length).put(data));
+                int flags = code == 0 && data.length == 0 ? Frame.UNCHANGED : 0;
+                link.whenRoom(data.length, () -> link.add(Frame.DATA, flags, code, connection.local, tag, data.length).put(data));
             }), () -> link.execute(link::goOn)));
     }
 
@@ -238,6 +239,7 @@ final class Forwarding extends Session {
         @Override
         public boolean take(Frame frame, byte[] received) {
             int code = frame.code();
+            int flags = frame.flags();
             int length = frame.length();
             if (frame.type() != type || length > owed - Frame.HEADER) {
                 return false;
@@ -245,7 +247,7 @@ final class Forwarding extends Session {
             byte[] body = new byte[length];
             System.arraycopy(received, frame.body(), body, 0, length);
             link.executeSoon(() -> link.whenRoom(length, () -> {
-                link.add(type, 0, code, connection, tag, length).put(body);
+                link.add(type, flags, code, connection, tag, length).put(body);
                 link.paid(owed);
             }));
             return true;

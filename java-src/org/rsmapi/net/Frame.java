@@ -36,9 +36,9 @@ final class Frame {
     static final int ANSWER = 4;
     /** Offset u64, data. */
     static final int PUT = 5;
-    /** Offset u64, length u32. */
+    /** Offset u64, length u32. With the flag {@link #IF_CHANGED} also a secret, u64 twice, and the {@link org.rsmapi.mem.Fingerprint} of what is known. */
     static final int GET = 6;
-    /** The data. */
+    /** The data; none with the flag {@link #UNCHANGED}. */
     static final int DATA = 7;
     /** Offset u64, operand u64, expected u64. Flags: the width; {@link #ADD}. */
     static final int ATOMIC = 8;
@@ -70,6 +70,8 @@ final class Frame {
     static final int LOST = 0xFFFF;
 
     static final int BULK = 1;
+    static final int IF_CHANGED = 1;
+    static final int UNCHANGED = 1;
     static final int ACCUMULATE = 1;
     static final int ADD = 0x80;
     /** Of CONNECT: the gateway can reach the segment by itself. */

@@ -12,6 +12,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
+import org.rsmapi.mem.Fingerprint;
 import org.rsmapi.sys.Stack;
 
 /**
@@ -163,19 +164,36 @@ final class Lane {
         }
     }
 
-    /** Asks for data, in one frame or several. */
-    void get(Reply reply, int connection, long offset, long length) {
+    /**
+     * Asks for data, in one frame or several.
+     *
+     * @param known  what is known of it, and need not be sent; null for nothing
+     */
+    void get(Reply reply, int connection, long offset, long length, Known known) {
         Stack.lock(writing);
         try {
             int tag = expect(reply, parts(length));
             for (long done = 0; done < length; done += Frame.MOST_DATA) {
                 long at = offset + done;
                 int now = (int) Math.min(Frame.MOST_DATA, length - done);
-                add(Frame.GET, 0, connection, tag++, Long.BYTES + Integer.BYTES, o -> o.putLong(at).putInt(now));
+                Get part = known == null ? new Get(at, now, 0, 0, null) : known.get(at, done, now);
+                add(Frame.GET, part.flags(), connection, tag++, part.bytes(), part::write);
             }
             flushOut();
         } finally {
             unlock();
+        }
+    }
+
+    /**
+     * What is known of data that is asked for.
+     *
+     * @param address  where that is
+     * @param secret   for fingerprints, as is the other one
+     */
+    record Known(long address, long secret, long otherSecret) {
+        private Get get(long offset, long done, int length) {
+            return new Get(offset, length, secret, otherSecret, Fingerprint.of(address + done, length, secret, otherSecret));
         }
     }
 

@@ -4,6 +4,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
+import java.security.SecureRandom;
 import org.rsmapi.Capabilities;
 import org.rsmapi.Permission;
 import org.rsmapi.RsmError;
@@ -21,6 +22,10 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
     /** Moves of more than that go over the lane for much data, if there is one. */
     private static final long SMALL = 1 << 14;
     private static final int FIELDS = 24;
+    /** For fingerprints. */
+    private static final SecureRandom RANDOM = new SecureRandom();
+    private static final long SECRET = RANDOM.nextLong();
+    private static final long OTHER_SECRET = RANDOM.nextLong();
     private static final long LARGEST = 1L << 47;
     private static final long SMALLEST_PAGE = 4096;
 
@@ -338,10 +343,24 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
     public void get(long offset, long address, long length) {
         checkAlive("get");
         try {
-            Reply reply = Reply.ofData(address, length);
+            Reply reply = Reply.ofData(address, length, 0);
             Lane lane = lane(length);
-            lane.get(reply, number, offset, length);
+            lane.get(reply, number, offset, length, null);
             await("get", lane, reply);
+        } catch (Lane.Ended e) {
+            throw lost("get", e);
+        }
+    }
+
+    @Override
+    public boolean getIfChanged(long offset, long address, long length, long known) {
+        checkAlive("get");
+        try {
+            Reply reply = Reply.ofData(address, length, known);
+            Lane lane = lane(length);
+            lane.get(reply, number, offset, length, new Lane.Known(known, SECRET, OTHER_SECRET));
+            await("get", lane, reply);
+            return reply.isChanged();
         } catch (Lane.Ended e) {
             throw lost("get", e);
         }

@@ -282,16 +282,16 @@ final class OneSidedPath {
         /**
          * Gets data.
          *
-         * @param then  is given the number of an error, or 0, and the data; {@link Frame#LOST} if the way is lost
+         * @param then  is given the number of an error, or 0, and the data, or none if it is known; {@link Frame#LOST} if the way is lost
          */
-        boolean get(long offset, int length, Got then, Runnable later) {
+        boolean get(Get wanted, Got then, Runnable later) {
             return add(() -> {
                 flush(lastPut);
-                long at = into + (offset & LONG_BITS);
-                peer.get(at, segment, offset, length, lane.giveUpAt());
+                long at = into + (wanted.offset() & LONG_BITS);
+                peer.get(at, segment, wanted.offset(), wanted.length(), lane.giveUpAt());
                 worked = true;
-                byte[] data = new byte[length];
-                ENGINE.copyToArray(at, data, 0, length);
+                byte[] data = new byte[wanted.isKnown(at) ? 0 : wanted.length()];
+                ENGINE.copyToArray(at, data, 0, data.length);
                 verify(code -> then.got(code, code == 0 ? data : new byte[0]));
             }, () -> then.got(Frame.LOST, new byte[0]), later);
         }

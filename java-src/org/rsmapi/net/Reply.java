@@ -2,6 +2,7 @@ package org.rsmapi.net;
 
 import static org.rsmapi.mem.Engine.ENGINE;
 
+import java.util.BitSet;
 import java.util.concurrent.locks.LockSupport;
 
 /** What comes back to a question: one frame, or one for each of its parts. */
@@ -14,6 +15,10 @@ final class Reply implements Lane.Expected {
     /** Of data: where it goes, and how much of it there is. */
     private final long to;
     private final long length;
+    /** Where what is known of data is; 0 for nothing. */
+    private final long known;
+    /** The parts of data that are as they are known. */
+    private final BitSet unchanged = new BitSet();
     private int missing;
     private int firstTag;
     private int code;
@@ -24,23 +29,37 @@ final class Reply implements Lane.Expected {
 
     /** A reply of one frame, of a type. */
     Reply(int type) {
-        this(type, 1, 0, 0);
+        this(type, 1, 0, 0, 0);
     }
 
-    private Reply(int type, int parts, long to, long length) {
+    private Reply(int type, int parts, long to, long length, long known) {
         this.type = type;
         this.missing = parts;
         this.to = to;
         this.length = length;
+        this.known = known;
     }
 
     /**
      * Data, which comes in as many frames as it has parts.
      *
-     * @param to  where it goes; the asker does not free that before it is here, or {@link #giveUp} has returned
+     * @param to     where it goes; the asker does not free that before it is here, or {@link #giveUp} has returned
+     * @param known  where what is known of it is; 0 for nothing
      */
-    static Reply ofData(long to, long length) {
-        return new Reply(Frame.DATA, Lane.parts(length), to, length);
+    static Reply ofData(long to, long length, long known) {
+        return new Reply(Frame.DATA, Lane.parts(length), to, length, known);
+    }
+
+    /** Whether any data is not as it was known; then all of it is where it was to go. For the asker, when the reply is here. */
+    synchronized boolean isChanged() {
+        if (known != 0 && unchanged.cardinality() == Lane.parts(length)) {
+            return false;
+        }
+        for (int part = unchanged.nextSetBit(0); part >= 0; part = unchanged.nextSetBit(part + 1)) {
+            long at = (long) part * Frame.MOST_DATA;
+            ENGINE.copy(known + at, to + at, Math.min(Frame.MOST_DATA, length - at));
+        }
+        return true;
     }
 
     @Override
@@ -73,7 +92,9 @@ final class Reply implements Lane.Expected {
         if (code == 0) {
             code = frame.code();
         }
-        if (type == Frame.DATA && !given && code == 0) {
+        if (type == Frame.DATA && isUnchanged(frame)) {
+            unchanged.set(frame.tag() - firstTag);
+        } else if (type == Frame.DATA && !given && code == 0) {
             ENGINE.copyFromArray(received, frame.body(), to + at(frame), frame.length());
         } else if (type == Frame.RESULT) {
             number = frame.u64(0);
@@ -91,12 +112,16 @@ final class Reply implements Lane.Expected {
     private boolean fits(Frame frame) {
         switch (type) {
             case Frame.DATA:
-                return frame.code() != 0 || frame.length() == Math.min(Frame.MOST_DATA, length - at(frame));
+                return frame.code() != 0 || isUnchanged(frame) && frame.length() == 0 || frame.length() == Math.min(Frame.MOST_DATA, length - at(frame));
             case Frame.RESULT:
                 return frame.length() == Long.BYTES;
             default:
                 return true;
         }
+    }
+
+    private boolean isUnchanged(Frame frame) {
+        return known != 0 && frame.code() == 0 && (frame.flags() & Frame.UNCHANGED) != 0;
     }
 
     private long at(Frame frame) {

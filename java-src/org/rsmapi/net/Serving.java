@@ -93,8 +93,7 @@ final class Serving extends Session {
                 }
                 break;
             case Frame.GET:
-                require(length == Long.BYTES + Integer.BYTES && frame.u32(Long.BYTES) > 0 && frame.u32(Long.BYTES) <= Frame.MOST_DATA);
-                get(link, frame, connection, frame.u64(0), frame.u32(Long.BYTES));
+                get(link, frame, connection, Get.read(frame));
                 break;
             case Frame.ATOMIC:
                 require(length == 3 * Long.BYTES);
@@ -151,13 +150,15 @@ final class Serving extends Session {
             link.add(Frame.ANSWER, 0, error == null ? 0 : error.code(), connection.number(), connection.tag(), body.remaining()).put(body));
     }
 
-    private static void get(Incoming link, Frame frame, Served connection, long offset, int length) {
+    private static void get(Incoming link, Frame frame, Served connection, Get wanted) {
+        int length = wanted.length();
         Stage stage = link.stage();
-        long at = stage.address() + (offset & LONG_BITS); // aligned alike on both sides, so no word is divided
-        boolean got = connection != null && connection.get(offset, at, length);
-        ByteBuffer to =
-            link.add(Frame.DATA, 0, got ? 0 : RsmError.CONN_ABORTED.code(), frame.connection(), frame.tag(), got ? length : 0);
-        if (got) {
+        long at = stage.address() + (wanted.offset() & LONG_BITS); // aligned alike on both sides, so no word is divided
+        boolean got = connection != null && connection.get(wanted.offset(), at, length);
+        boolean same = got && wanted.isKnown(at);
+        ByteBuffer to = link.add(Frame.DATA, same ? Frame.UNCHANGED : 0, got ? 0 : RsmError.CONN_ABORTED.code(), frame.connection(),
+            frame.tag(), got && !same ? length : 0);
+        if (got && !same) {
             ENGINE.copyToArray(at, to.array(), to.position(), length);
             to.position(to.position() + length);
         }

@@ -50,6 +50,18 @@ public interface RemoteMemory {
     void get(long offset, long address, long length);
 
     /**
+     * Reads from the segment, as {@link #get} does, unless there is what the caller knows already.
+     *
+     * @param length  in bytes, a multiple of 8
+     * @param known   where in this process that is, in as many bytes; nobody else changes it meanwhile
+     * @return false if there is the same in the segment; then nothing has been read. An interconnect that cannot tell returns true
+     */
+    default boolean getIfChanged(long offset, long address, long length, long known) {
+        get(offset, address, length);
+        return true;
+    }
+
+    /**
      * Finds out whether the exporter can be reached, before data is sent.
      *
      * @throws org.rsmapi.RsmException BARRIER_OPEN_FAILED (not at the moment), CONN_ABORTED

@@ -216,6 +216,12 @@
       (child/value exporter `(doseq [page# (range 0 ~mib 4096)]
                                (hp/set-long! :ex page# 78)))
       (is (child/value importer `(hp/all-changed? :m 78)))
+      (testing "of which little has changed"
+        (child/value exporter `(doseq [[offset# value#] [[8 1] [131080 2] [262136 3] [~(- mib 16) 4]]]
+                                 (hp/set-long! :ex offset# value#)))
+        (child/value importer `(rsm/put-long! (hp/at :m) 131088 5))
+        (is (child/value importer `(hp/all-changed? :m 78)))
+        (is (= [1 2 3 4 5] (child/value importer `(mapv #(rsm/get-long (hp/at :m) %) [8 131080 262136 ~(- mib 16) 131088])))))
       (child/value importer `(rsm/set-barrier-mode! (hp/at :im) :explicit))
       (child/value importer `(do (rsm/open-barrier! (hp/at :b))
                                  (dotimes [i# 1000]
