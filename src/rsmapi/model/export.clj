@@ -103,7 +103,9 @@
                                     (and own? (unaligned-address? state a)))]
         (cond
           (strange a size) (unspecified state (strange a size))
-          (< (long addresses) size) (failed state op :rsm/insufficient-mem)
+          (< (long addresses) size) (failed state op (if (= "shm" (:type c)) ; has a largest size, which is not that large
+                                                       :rsm/bad-length
+                                                       :rsm/insufficient-mem))
           (and own? (not (:open? a))) (failed state op :rsm/bad-addr)
           (and own? (overlapping? state a size)) (unspecified state "a part of it is exported already")
           :else

@@ -283,6 +283,15 @@
         (when-not pass?
           (str "seed " seed "\n" (player/tell (player/play (player/initial-state) (smallest r))))))))
 
+(deftest sizes-beyond-all-memory
+  (doseq [[controller options] [["loopback"] ["shm0" {:node 0}]]
+          size [(bit-shift-left 1 57) (bit-shift-left 1 62) (inc (bit-shift-left 1 62))]
+          round-up [true false]]
+    (let [played (player/play (player/initial-state)
+                              [(into [:get-controller :c controller] (when options [options]))
+                               [:create :ex :c {:size size :round-up round-up}]])]
+      (is (:agree? played) (player/tell played)))))
+
 (deftest known-disagreements-are-still-there
   (is (= (count player/known) (count (set (map :id player/known)))))
   (doseq [{:keys [id why commands]} player/known]
