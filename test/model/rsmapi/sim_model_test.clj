@@ -71,15 +71,15 @@
                 (str "seed " seed "\n" (player/tell (play (only-simulated (first (:smallest (:shrunk r)))) opts)))))))
 
 (deftest commands-over-mirrored-memory-do-what-the-model-does
-  (agrees-with-the-model {:over :sim :memory :mirrored} (runner/trials 300 20000)))
+  (agrees-with-the-model {:over :sim :memory :mirrored} (runner/trials 200 20000)))
 
 (deftest commands-over-shared-memory-do-what-the-model-does
   (agrees-with-the-model {:over :sim :memory :shared} (runner/trials 200 20000)))
 
 (deftest commands-over-gateways-do-what-the-model-does
   (hosts/with-network [0 1 2] nil
-    (agrees-with-the-model {:over :gateways :memory :mirrored} (runner/trials 100 5000))))
+    (agrees-with-the-model {:over :gateways :memory :mirrored} (runner/trials 60 5000))))
 
 (deftest commands-over-gateways-in-another-process-do-what-the-model-does
   (hosts/with-network [0 1 2] {:through-gateways? true}
-    (agrees-with-the-model {:over :gateways :memory :mirrored} (runner/trials 100 5000))))
+    (agrees-with-the-model {:over :gateways :memory :mirrored} (runner/trials 60 5000))))

@@ -13,7 +13,7 @@
 
 (set! *warn-on-reflection* true)
 
-(def ^:private over-tcp {:jvm-opts ["-Drsmapi.ucx.tcp-for-tests-without-protection=true"]})
+(def ^:private over-tcp {:quick? true, :jvm-opts ["-Drsmapi.ucx.tcp-for-tests-without-protection=true"]})
 
 (def ^:private helpers
   "What the children know."
