@@ -738,12 +738,12 @@
   (on-hosts "a slow way"
     (if-let [obstacle (netns/slow-obstacle)]
       (runner/skip! "a slow way" obstacle)
-      (let [{:keys [net] :as world} (world! {:hosts 2 :timeout 1000})
+      (let [{:keys [net] :as world} (world! {:hosts 2 :timeout 1500})
             [importer local exporter] (at-once #(process! world 1 "importer") #(process! world 1 "local" {:local? true})
                                                #(process! world 2 "exporter"))]
         (open! importer local)
         (open! exporter)
-        (doseq [host [1 2]] (netns/slow! net host "1mbit"))
+        (doseq [host [1 2]] (netns/slow! net host "3mbit"))
         (testing "a process with links of its own" (slow-puts-and-gets importer exporter))
         (testing "a process that goes over the gateway of its host" (slow-puts-and-gets local exporter))
         (testing "on which the other gateway stands still"
