@@ -574,27 +574,6 @@
    :barrier (echo :done wire/nothing)
    :post (echo :done wire/nothing)})
 
-(defn- serve!
-  "A gateway, until the socket is closed, that answers as the atom says."
-  [^ServerSocket server own answers]
-  (future
-    (try
-      (while true
-        (let [plain (.accept server)]
-          (future
-            (try
-              (wire/with-link [link (wire/answer-tls plain own)]
-                (wire/greet! link 1)
-                (loop []
-                  (let [found (wire/read-frame link)]
-                    (when-not (= :end found)
-                      (when (map? found)
-                        (when-let [answer (get @answers (:type found))]
-                          (apply wire/send! link (answer found))))
-                      (recur)))))
-              (catch Exception _)))))
-      (catch IOException _))))
-
 (def ^:private lies
   "What a hostile gateway answers to one type of frame, by the call that it is about."
   (let [event (fn [n] (fn [{:keys [connection] :as asked}]
@@ -640,7 +619,7 @@
       (println "  seed" seed)
       (with-open [server (ServerSocket. (int (ports 1)) 50 (InetAddress/getByName "127.0.0.1"))]
         (let [answers (atom well-behaved)]
-          (serve! server (keys 1) answers)
+          (wire/serve! server (keys 1) 1 #(when-let [answer (get @answers (:type %))] (answer %)))
           (child/with-child [c (update opts :jvm-opts conj "-Drsmapi.net.timeout=200")] ; a call gives up after 30 times that
             (child/value c '(require 'rsmapi.net-hostile-test))
             (doseq [call [:connect :get :put :atomic :post :map]]

@@ -90,31 +90,11 @@
     :barrier [{:type :done :connection connection :tag tag}]
     nil))
 
-(defn- serve!
-  "A gateway of node 2, until the socket is closed."
-  [^ServerSocket server own refused]
-  (future
-    (try
-      (while true
-        (let [plain (.accept server)]
-          (future
-            (try
-              (wire/with-link [link (wire/answer-tls plain own)]
-                (wire/greet! link 2)
-                (loop []
-                  (let [found (wire/read-frame link)]
-                    (when (map? found)
-                      (when-let [answer (answers-of refused found)]
-                        (apply wire/send! link answer)))
-                    (when-not (= :end found) (recur)))))
-              (catch IOException _)))))
-      (catch IOException _))))
-
 (deftest a-second-link-that-is-refused-is-not-asked-for-all-the-time
   (with-nodes
     (let [refused (AtomicInteger.)]
       (with-open [server (ServerSocket. (int (port-of 2)) 50 (InetAddress/getByName "127.0.0.1"))]
-        (serve! server (KeyFile/read "test" (KeyFile/defaultFile "test" 1)) refused)
+        (wire/serve! server (KeyFile/read "test" (KeyFile/defaultFile "test" 1)) 2 #(answers-of refused %))
         (with-open [^Controller controller (rsm/get-controller "net0")
                     ^ImportSegment im (rsm/connect! controller {:node 2 :segment-id 77 :timeout-ms 20000})]
           (let [bytes (byte-array 100000)

@@ -216,22 +216,8 @@
 
 ;; ------------------------------------------------------------------ versions
 
-(defn- serve-versions!
-  "A gateway of node 2 that has its key, and greets with the versions in an atom, until the socket is closed. It goes on as long as
-  the other side does."
-  [^ServerSocket server versions]
-  (let [own (KeyFile/read "test" (.toPath (io/file (System/getProperty (network/property 1 "key")))))]
-    (future
-      (try
-        (while true
-          (let [plain (.accept server)]
-            (future
-              (try
-                (wire/with-link [link (wire/answer-tls plain own)]
-                  (wire/greet! link 2 :versions @versions)
-                  (while (map? (wire/read-frame link))))
-                (catch IOException _)))))
-        (catch IOException _)))))
+(defn- key-of-2 []
+  (KeyFile/read "test" (.toPath (io/file (System/getProperty (network/property 1 "key"))))))
 
 (defn- port-of [node]
   (:port (first (filter #(= node (:node %)) (hosts/nodes)))))
@@ -240,7 +226,7 @@
   "What becomes of a call of node 2 to the gateway of node 1."
   [versions]
   (try
-    (wire/with-link [link (wire/tls (port-of 1) (KeyFile/read "test" (.toPath (io/file (System/getProperty (network/property 1 "key"))))))]
+    (wire/with-link [link (wire/tls (port-of 1) (key-of-2))]
       (wire/greet! link 2 :versions versions)
       (:type (wire/ask! link #{:welcome} (wire/hello (wire/new-session) 1)) :end))
     (catch IOException _ :end)))
@@ -250,7 +236,7 @@
         connect #(error/catching (rsm/connect! one :node 2 :segment-id id :timeout-ms 20000))
         versions (atom nil)]
     (with-open [server (ServerSocket. (int (port-of 2)) 50 (InetAddress/getByName "127.0.0.1"))]
-      (serve-versions! server versions)
+      (wire/serve! server (key-of-2) 2 (constantly nil) :versions versions)
       (doseq [[oldest newest :as theirs] [[0 0] [2 2] [2 65535] [1 0]]] ; the last is none
         (testing theirs
           (reset! versions theirs)

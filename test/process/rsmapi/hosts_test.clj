@@ -8,7 +8,7 @@
             [rsmapi.test.netns :as netns]
             [rsmapi.test.peer :as peer]
             [rsmapi.test.runner :as runner]
-            [rsmapi.test.world :refer [another-port answers at-once begin-until-begun! begun? close! end-worlds! everybody exchange
+            [rsmapi.test.world :refer [another-port answers at-once begin-until-begun! begun? close! end-worlds! everybody exchange exchange-at-once
                                        import! import-again! key-for lost mib millis-since moves noticed! notify of on-hosts open! outcome process! soon? world!]])
   (:import (org.rsmapi.net KeyFile NodesFile)))
 
@@ -53,18 +53,9 @@
     (let [{:keys [a b]} @*calm*]
       (exchange a b)
       (exchange b a)
-      (testing "at the same time"
-        (import! a :im (of b :ex {}))
-        (import! b :im (of a :ex {}))
-        (doseq [c [a b]]
-          (child/value c `(hp/repeatedly! :puts (hp/put-much! :im)))
-          (child/value c `(hp/repeatedly! :gets (hp/get-long :im 8))))
-        (doseq [c [a b], k [:puts :gets]]
-          (is (begun? c k)))
-        (doseq [c [a b], k [:puts :gets]]
-          (is (contains? (child/value c `(hp/halt! ~k)) :value)))
-        (run! #(close! % :im) [a b])
-        (run! #(close! % :ex) [a b])))))
+      (exchange-at-once a b)
+      (run! #(close! % :im) [a b])
+      (run! #(close! % :ex) [a b]))))
 
 ;; ---------------------------------------------------------------------- IPv6
 

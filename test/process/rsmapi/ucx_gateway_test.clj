@@ -8,7 +8,7 @@
             [rsmapi.test.host-process :as hp]
             [rsmapi.test.netns :as netns]
             [rsmapi.test.runner :as runner]
-            [rsmapi.test.world :refer [answers at-once begun? close! end-worlds! everybody exchange import! import-again! mib
+            [rsmapi.test.world :refer [answers at-once begun? close! end-worlds! everybody exchange exchange-at-once import! import-again! mib
                                        millis-since moves noticed! notify of on-hosts open! outcome process! world!]])
   (:import (org.rsmapi.net NodesFile)
            (org.rsmapi.sys Ucx)))
@@ -56,16 +56,7 @@
 (defn- data-and-signals [{:keys [a b g1 g2]}]
   (exchange a b by-device)
   (exchange b a by-device)
-  (testing "at the same time"
-    (import! a :im (of b :ex {}))
-    (import! b :im (of a :ex {}))
-    (doseq [c [a b]]
-      (child/value c `(hp/repeatedly! :puts (hp/put-much! :im)))
-      (child/value c `(hp/repeatedly! :gets (hp/get-long :im 8))))
-    (doseq [c [a b], k [:puts :gets]]
-      (is (begun? c k)))
-    (doseq [c [a b], k [:puts :gets]]
-      (is (contains? (child/value c `(hp/halt! ~k)) :value))))
+  (exchange-at-once a b)
   (notify a :im b :ex)
   (notify b :ex a :im)
   (testing "what the gateways say of it"

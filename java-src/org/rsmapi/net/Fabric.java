@@ -26,6 +26,7 @@ import org.rsmapi.spi.Failures;
 import org.rsmapi.sys.Credentials;
 import org.rsmapi.sys.OsError;
 import org.rsmapi.sys.Threads;
+import org.rsmapi.sys.Ucx;
 import org.rsmapi.sys.UcxError;
 
 /**
@@ -201,8 +202,8 @@ final class Fabric {
      */
     synchronized void openDevice() {
         String named = identity("gateway").here().device();
-        Ucx use = Ucx.configured();
-        if (oneSided != null || stopping || use == Ucx.OFF) {
+        DeviceUse use = DeviceUse.configured();
+        if (oneSided != null || stopping || use == DeviceUse.OFF) {
             return;
         }
         device = named;
@@ -215,7 +216,7 @@ final class Fabric {
             }
         }
         oneSidedNote = obstacle;
-        if (obstacle != null && use == Ucx.REQUIRED) {
+        if (obstacle != null && use == DeviceUse.REQUIRED) {
             throw RsmException.of(RsmError.BAD_CONF, "gateway").with("property", UCX).with("value", "required").with("reason", obstacle)
                 .hint("the gateway has to have an RDMA device, and has none");
         }
@@ -229,16 +230,16 @@ final class Fabric {
     }
 
     /** How the property {@code rsmapi.ucx} says that RDMA devices are used. */
-    private enum Ucx {
+    private enum DeviceUse {
         /** Where both sides have one that works. */
         AUTO,
         OFF,
         /** Nothing else is used between nodes that have one. */
         REQUIRED;
 
-        static Ucx configured() {
+        static DeviceUse configured() {
             String value = System.getProperty(UCX, "");
-            for (Ucx each : values()) {
+            for (DeviceUse each : values()) {
                 if (value.isBlank() && each == AUTO || each.name().toLowerCase(Locale.ROOT).equals(value.trim())) {
                     return each;
                 }
@@ -268,7 +269,7 @@ final class Fabric {
 
     /** Whether data must not go over the links to a node. */
     boolean requiresOneSided(int other) {
-        return oneSided != null && Ucx.configured() == Ucx.REQUIRED && deviceOf(other) != null;
+        return oneSided != null && DeviceUse.configured() == DeviceUse.REQUIRED && deviceOf(other) != null;
     }
 
     /** What has failed last, for people. */
@@ -279,7 +280,7 @@ final class Fabric {
     private synchronized GatewayStatus.Device deviceStatus() {
         String failure = oneSided == null ? null : oneSided.failure();
         return device == null ? null
-            : new GatewayStatus.Device(device, oneSided() == null ? null : org.rsmapi.sys.Ucx.version(),
+            : new GatewayStatus.Device(device, oneSided() == null ? null : Ucx.version(),
                 failure == null ? oneSidedNote : failure);
     }
 

@@ -83,7 +83,7 @@ final class Forwarding extends Session {
                 return askInOrder(link, frame, connection, Frame.DONE, 0);
             case Frame.ORDER:
                 require(frame.length() == 0);
-                return connection == null || connection.remote == null || connection.remote.order(() -> link.execute(link::goOn));
+                return connection == null || connection.remote == null || connection.remote.order(link::goOnSoon);
             case Frame.TAKEN:
                 require(frame.length() == 0);
                 return connection == null || pass(link, frame, connection, 0);
@@ -106,7 +106,7 @@ final class Forwarding extends Session {
     private boolean pass(Incoming link, Frame frame, Forwarded connection, int data) {
         try {
             return lane(link, connection).offer(frame.type(), frame.flags(), connection.number, null, link.bytes(), frame.body(), frame.length(), data,
-                () -> link.execute(link::goOn));
+                link::goOnSoon);
         } catch (Lane.Ended e) {
             return true; // the process is told that the connection is aborted
         }
@@ -123,7 +123,7 @@ final class Forwarding extends Session {
         Passing reply = new Passing(link, frame.connection(), frame.tag(), replyType, bytes);
         try {
             boolean sent = lane(link, connection).offer(frame.type(), frame.flags(), connection.number, reply, link.bytes(), frame.body(),
-                frame.length(), 0, () -> link.execute(link::goOn));
+                frame.length(), 0, link::goOnSoon);
             if (sent) {
                 link.owe(Frame.HEADER + bytes);
             }
@@ -141,14 +141,14 @@ final class Forwarding extends Session {
         if (remote == null) {
             return pass(link, frame, connection, data);
         }
-        if (!mayMove(link, connection, true, frame.u64(0), data)) {
+        if (!mayMove(connection, true, frame.u64(0), data)) {
             return true;
         }
-        return remote.put(frame.u64(0), link.bytes(), frame.body() + Long.BYTES, data, () -> link.execute(link::goOn));
+        return remote.put(frame.u64(0), link.bytes(), frame.body() + Long.BYTES, data, link::goOnSoon);
     }
 
     /** Whether a range can be moved; if not, the connection is ended, as the other gateway would do. */
-    private boolean mayMove(Incoming link, Forwarded connection, boolean write, long offset, int length) {
+    private boolean mayMove(Forwarded connection, boolean write, long offset, int length) {
         if (connection.remote.mayMove(write, offset, length)) {
             return true;
         }
@@ -159,7 +159,7 @@ final class Forwarding extends Session {
 
     private boolean get(Incoming link, Frame frame, Forwarded connection, Get wanted) {
         int length = wanted.length();
-        if (!mayMove(link, connection, false, wanted.offset(), length)) {
+        if (!mayMove(connection, false, wanted.offset(), length)) {
             answerLost(link, Frame.DATA, RsmError.CONN_ABORTED.code(), frame.connection(), frame.tag());
             return true;
         }
@@ -169,7 +169,7 @@ final class Forwarding extends Session {
                 link.paid(Frame.HEADER + length);
                 int flags = code == 0 && data.length == 0 ? Frame.UNCHANGED : 0;
                 link.whenRoom(data.length, () -> link.add(Frame.DATA, flags, code, connection.local, tag, data.length).put(data));
-            }), () -> link.execute(link::goOn)));
+            }), link::goOnSoon));
     }
 
     private boolean confirm(Incoming link, Frame frame, Forwarded connection) {
@@ -178,7 +178,7 @@ final class Forwarding extends Session {
             code -> link.executeSoon(() -> {
                 link.paid(Frame.HEADER);
                 link.whenRoom(0, () -> link.add(Frame.DONE, 0, code, connection.local, tag, 0));
-            }), () -> link.execute(link::goOn)));
+            }), link::goOnSoon));
     }
 
     private static boolean owing(Incoming link, int bytes, boolean asked) {
@@ -203,7 +203,7 @@ final class Forwarding extends Session {
         Passing reply = new Passing(link, frame.connection(), frame.tag(), replyType, bytes);
         return owing(link, bytes, remote.after(
             () -> connection.lane.ask(reply, type, flags, connection.number, body.length, out -> out.put(body)),
-            reply::lose, () -> link.execute(link::goOn)));
+            reply::lose, link::goOnSoon));
     }
 
     private static void answerLost(Incoming link, int type, int code, int connection, int tag) {

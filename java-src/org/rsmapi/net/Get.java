@@ -14,6 +14,7 @@ import org.rsmapi.mem.Fingerprint;
  */
 record Get(long offset, int length, long secret, long otherSecret, Fingerprint known) {
     private static final int FIELDS = Long.BYTES + Integer.BYTES;
+    private static final int KNOWING_FIELDS = FIELDS + 4 * Long.BYTES;
 
     int flags() {
         return known == null ? 0 : Frame.IF_CHANGED;
@@ -21,7 +22,7 @@ record Get(long offset, int length, long secret, long otherSecret, Fingerprint k
 
     /** The length of the body. */
     int bytes() {
-        return known == null ? FIELDS : FIELDS + 4 * Long.BYTES;
+        return known == null ? FIELDS : KNOWING_FIELDS;
     }
 
     void write(ByteBuffer out) {
@@ -36,7 +37,7 @@ record Get(long offset, int length, long secret, long otherSecret, Fingerprint k
         long offset = frame.u64(0);
         int length = frame.u32(Long.BYTES);
         boolean knows = (frame.flags() & Frame.IF_CHANGED) != 0;
-        Session.require(length > 0 && length <= Frame.MOST_DATA && frame.length() == (knows ? FIELDS + 4 * Long.BYTES : FIELDS)
+        Session.require(length > 0 && length <= Frame.MOST_DATA && frame.length() == (knows ? KNOWING_FIELDS : FIELDS)
             && (!knows || length % Long.BYTES == 0));
         return !knows ? new Get(offset, length, 0, 0, null)
             : new Get(offset, length, frame.u64(FIELDS), frame.u64(FIELDS + Long.BYTES),

@@ -143,11 +143,16 @@ final class Incoming implements Service.Handler {
             }
             flush();
             if (bytes >= TURN && channel.hasMore()) {
-                execute(this::goOn);
+                goOnSoon();
             }
         } catch (IOException e) {
             ended.accept(e.toString());
         }
+    }
+
+    /** Goes on with what could not be taken before; by any thread. */
+    void goOnSoon() {
+        execute(this::goOn);
     }
 
     /** Goes on with what could not be taken before; in a turn. */
@@ -259,7 +264,7 @@ final class Incoming implements Service.Handler {
     void paid(int bytes) {
         owed -= bytes;
         if (waits) {
-            execute(this::goOn);
+            goOnSoon();
         }
     }
 

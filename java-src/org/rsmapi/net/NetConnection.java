@@ -341,26 +341,22 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
 
     @Override
     public void get(long offset, long address, long length) {
-        checkAlive("get");
-        try {
-            Reply reply = Reply.ofData(address, length, 0);
-            Lane lane = lane(length);
-            lane.get(reply, number, offset, length, null);
-            await("get", lane, reply);
-        } catch (Lane.Ended e) {
-            throw lost("get", e);
-        }
+        get(offset, length, Reply.ofData(address, length, 0), null);
     }
 
     @Override
     public boolean getIfChanged(long offset, long address, long length, long known) {
+        Reply reply = Reply.ofData(address, length, known);
+        get(offset, length, reply, new Lane.Known(known, SECRET, OTHER_SECRET));
+        return reply.isChanged();
+    }
+
+    private void get(long offset, long length, Reply reply, Lane.Known known) {
         checkAlive("get");
         try {
-            Reply reply = Reply.ofData(address, length, known);
             Lane lane = lane(length);
-            lane.get(reply, number, offset, length, new Lane.Known(known, SECRET, OTHER_SECRET));
+            lane.get(reply, number, offset, length, known);
             await("get", lane, reply);
-            return reply.isChanged();
         } catch (Lane.Ended e) {
             throw lost("get", e);
         }

@@ -32,6 +32,9 @@ final class Peer implements Lane.Receiver {
     private final AtomicInteger numbers = new AtomicInteger();
     private final Map<Integer, Importer> connections = new ConcurrentHashMap<>();
 
+    /** Held while a path is opened: other threads of UCX may keep that waiting, and nothing waits with the monitor held. */
+    private final Object opening = new Object();
+
     // with the monitor held
     private Lane control;
     private Lane bulk;
@@ -322,15 +325,32 @@ final class Peer implements Lane.Receiver {
         }
     }
 
-    private synchronized OneSidedPath path(Lane over, byte[] worker) {
-        OneSided device = fabric.oneSided();
-        if (device == null || control != over || hasFailedOneSided()) {
-            return null;
+    private OneSidedPath path(Lane over, byte[] worker) {
+        synchronized (opening) {
+            OneSided device = fabric.oneSided();
+            OneSidedPath found;
+            synchronized (this) {
+                if (device == null || control != over || hasFailedOneSided()) {
+                    return null;
+                }
+                found = path;
+            }
+            if (found == null) {
+                found = OneSidedPath.open(device, over, worker, this::failOneSided);
+                if (!setPath(found, over)) {
+                    found.end();
+                }
+            }
+            return found.leads(over, worker) ? found : null;
         }
-        if (path == null) {
-            path = OneSidedPath.open(device, over, worker, this::failOneSided);
+    }
+
+    private synchronized boolean setPath(OneSidedPath opened, Lane over) {
+        if (control != over) {
+            return false;
         }
-        return path.leads(over, worker) ? path : null;
+        path = opened;
+        return true;
     }
 
     /** Makes a link if there is none and the last failure is some time ago, so that the state is known. */

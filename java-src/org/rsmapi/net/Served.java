@@ -420,14 +420,13 @@ final class Served {
     }
 
     private void unmap(MappedRange range) {
-        if (exposed != null) {
-            exposed.close();
-        }
-        range.replaceWithZeroPages();
-        if (exposed != null) {
-            exposed.unmap(range::unmap);
-        } else {
+        if (exposed == null) {
+            range.replaceWithZeroPages();
             range.unmap();
+        } else {
+            exposed.close();
+            range.replaceWithZeroPages();
+            exposed.unmap(range::unmap);
         }
     }
 }

@@ -3,7 +3,7 @@
   likes. doc/protocol.md has the frames."
   (:require [clojure.string :as str])
   (:import (java.io ByteArrayOutputStream DataInputStream DataOutputStream IOException InputStream OutputStream)
-           (java.net InetAddress InetSocketAddress Socket SocketTimeoutException)
+           (java.net InetAddress InetSocketAddress ServerSocket Socket SocketTimeoutException)
            (java.lang.reflect Method)
            (java.nio ByteBuffer)
            (java.nio.file Path)
@@ -234,6 +234,27 @@
 (defmacro with-link [[sym link] & body]
   `(let [~sym ~link]
      (try ~@body (finally (close! ~sym)))))
+
+(defn serve!
+  "Is the gateway of a node, until the socket is closed. `answer` is given each frame, and returns the frames to send, or nil.
+  :versions is an atom with what it greets with."
+  [^ServerSocket server own node answer & {:keys [versions] :or {versions (atom [1 1])}}]
+  (future
+    (try
+      (while true
+        (let [plain (.accept server)]
+          (future
+            (try
+              (with-link [link (answer-tls plain own)]
+                (greet! link node :versions @versions)
+                (loop []
+                  (let [found (read-frame link)]
+                    (when-not (= :end found)
+                      (when-let [frames (when (map? found) (answer found))]
+                        (apply send! link frames))
+                      (recur)))))
+              (catch Exception _))))) ; the other side has ended the link, or does not understand the answer
+      (catch IOException _))))
 
 (defn number-at [^bytes body at kind]
   (let [b (ByteBuffer/wrap body)]

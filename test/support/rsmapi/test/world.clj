@@ -233,6 +233,20 @@
     (close! exporter :ex)
     (is (= [:rsm/seg-not-published] (answers importer segment)))))
 
+(defn exchange-at-once
+  "Both export, as :ex, import from each other, as :im, and move data at the same time."
+  [a b]
+  (testing "at the same time"
+    (import! a :im (of b :ex {}))
+    (import! b :im (of a :ex {}))
+    (doseq [c [a b]]
+      (child/value c `(hp/repeatedly! :puts (hp/put-much! :im)))
+      (child/value c `(hp/repeatedly! :gets (hp/get-long :im 8))))
+    (doseq [c [a b], k [:puts :gets]]
+      (is (begun? c k)))
+    (doseq [c [a b], k [:puts :gets]]
+      (is (contains? (child/value c `(hp/halt! ~k)) :value)))))
+
 (defn notify
   "Signals from the one to the other, as :from and :to, which have handles of one segment."
   [from from-k to to-k]
