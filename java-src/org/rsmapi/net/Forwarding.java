@@ -14,8 +14,6 @@ import org.rsmapi.RsmException;
  * numbers that those have, and the replies come back.
  */
 final class Forwarding extends Session {
-    /** Bytes of answers that a process may be owed before no more is taken from it. */
-    private static final long MOST_OWED = 1 << 20;
     private static final int MOST_CONNECTIONS = 4_096;
     /** Where the flags are in an answer to a connect. */
     private static final int FLAGS_AT = Served.DESCRIPTION_BYTES - Integer.BYTES;
@@ -117,7 +115,7 @@ final class Forwarding extends Session {
             answerLost(link, replyType, RsmError.CONN_ABORTED.code(), frame.connection(), frame.tag());
             return true;
         }
-        if (link.owed() > MOST_OWED) {
+        if (link.owesMuch()) {
             return false; // it goes on when the process has read
         }
         Passing reply = new Passing(link, frame.connection(), frame.tag(), replyType, bytes);
@@ -164,7 +162,7 @@ final class Forwarding extends Session {
             return true;
         }
         int tag = frame.tag();
-        return link.owed() <= MOST_OWED && owing(link, length, connection.remote.get(wanted,
+        return !link.owesMuch() && owing(link, length, connection.remote.get(wanted,
             (code, data) -> link.executeSoon(() -> {
                 link.paid(Frame.HEADER + length);
                 int flags = code == 0 && data.length == 0 ? Frame.UNCHANGED : 0;
@@ -174,7 +172,7 @@ final class Forwarding extends Session {
 
     private boolean confirm(Incoming link, Frame frame, Forwarded connection) {
         int tag = frame.tag();
-        return link.owed() <= MOST_OWED && owing(link, 0, connection.remote.confirm(
+        return !link.owesMuch() && owing(link, 0, connection.remote.confirm(
             code -> link.executeSoon(() -> {
                 link.paid(Frame.HEADER);
                 link.whenRoom(0, () -> link.add(Frame.DONE, 0, code, connection.local, tag, 0));
@@ -194,7 +192,7 @@ final class Forwarding extends Session {
         if (remote == null) {
             return ask(link, frame, connection, replyType, bytes);
         }
-        if (link.owed() > MOST_OWED) {
+        if (link.owesMuch()) {
             return false;
         }
         int type = frame.type();
@@ -244,8 +242,10 @@ final class Forwarding extends Session {
             if (frame.type() != type || length > owed - Frame.HEADER) {
                 return false;
             }
-            byte[] body = new byte[length];
-            System.arraycopy(received, frame.body(), body, 0, length);
+            if (link.payAtOnce(owed, type, flags, code, connection, tag, received, frame.body(), length)) {
+                return true;
+            }
+            byte[] body = frame.bytes(0, length);
             link.executeSoon(() -> link.whenRoom(length, () -> {
                 link.add(type, flags, code, connection, tag, length).put(body);
                 link.paid(owed);

@@ -19,6 +19,7 @@ import org.rsmapi.spi.ExportedMemory;
 final class Incoming implements Service.Handler {
     /** Bytes that are taken before it is the turn of another link. */
     private static final int TURN = 1 << 19;
+    private static final int MOST_OWED = 1 << 20;
     private final Gateway gateway;
     /** Something is said at least that often while something comes, in ns: on a slow way nothing else tells the other side that this one is there. */
     private final long sayEvery;
@@ -238,22 +239,18 @@ final class Incoming implements Service.Handler {
     /** The same by another thread, while {@link #waits}. */
     void sayThatItWaits() {
         execute(() -> {
-            try {
-                if (!closed && waits) {
-                    saySomething();
-                    flush();
-                }
-            } catch (IOException e) {
-                ended.accept(e.toString());
+            if (!closed && waits) {
+                saySomething();
+                flushOrEnd();
             }
         });
     }
 
     // ---- what a process is owed ----
 
-    /** Bytes of answers that have been asked for elsewhere and have not come. */
-    long owed() {
-        return owed;
+    /** Whether so many bytes of answers have been asked for elsewhere, and have not come, that nothing more is asked for. */
+    boolean owesMuch() {
+        return owed > MOST_OWED;
     }
 
     void owe(int bytes) {
@@ -263,8 +260,26 @@ final class Incoming implements Service.Handler {
     /** Such an answer has come; in a turn. */
     void paid(int bytes) {
         owed -= bytes;
-        if (waits) {
+        if (waits && owed < MOST_OWED / 2) { // not for each of them
             goOnSoon();
+        }
+    }
+
+    /** Sends such an answer by this thread; false if it is another one's turn, or there is no room. */
+    boolean payAtOnce(int bytes, int type, int flags, int code, int connection, int tag, byte[] body, int from, int length) {
+        if (queued.get() > 0 || !turn.tryLock()) {
+            return false;
+        }
+        try {
+            if (closed || !backlog.isEmpty() || out.remaining() < Frame.HEADER + length) {
+                return false;
+            }
+            add(type, flags, code, connection, tag, length).put(body, from, length);
+            paid(bytes);
+            flushOrEnd();
+            return true;
+        } finally {
+            turn.unlock();
         }
     }
 
@@ -285,12 +300,16 @@ final class Incoming implements Service.Handler {
         if (closed) {
             return;
         }
+        if (!backlog.isEmpty() || out.remaining() < Frame.HEADER + bytes) {
+            backlog.add(adding);
+        } else {
+            adding.run();
+        }
+        flushOrEnd();
+    }
+
+    private void flushOrEnd() {
         try {
-            if (!backlog.isEmpty() || out.remaining() < Frame.HEADER + bytes) {
-                backlog.add(adding);
-            } else {
-                adding.run();
-            }
             flush();
         } catch (IOException e) {
             ended.accept(e.toString());

@@ -242,12 +242,15 @@ final class Lane {
             }
             return false;
         }
+        boolean full = false;
         try {
             if (out.remaining() < Frame.HEADER + length) {
                 sendNow();
             }
-            if (sent + data - arrived > Frame.WINDOW || out.remaining() < Frame.HEADER + length) {
-                putOff(later);
+            if (!takes(length, data)) {
+                putOff.add(later);
+                sendNow();
+                full = !takes(length, data);
                 return false;
             }
             Frame.header(out, length, type, flags, 0, connection, reply == null ? 0 : expect(reply, 1));
@@ -256,8 +259,16 @@ final class Lane {
             sendNow();
             return true;
         } finally {
-            unlock();
+            if (full) {
+                writing.unlock(); // what was put off waits for what arrives, or for a socket that takes something
+            } else {
+                unlock();
+            }
         }
+    }
+
+    private boolean takes(int length, int data) {
+        return sent + data - arrived <= Frame.WINDOW && out.remaining() >= Frame.HEADER + length;
     }
 
     private void putOff(Runnable action) {
@@ -526,8 +537,10 @@ final class Lane {
             take();
             at = frame.end();
         }
-        received.limit(end).position(at);
-        received.compact();
+        if (at > 0) {
+            received.limit(end).position(at);
+            received.compact();
+        }
     }
 
     private void take() throws IOException {

@@ -145,12 +145,13 @@ final class Served {
         try {
             MappedRange range = permission == Permission.NONE ? null
                 : made.map(Connection.Placement.ANYWHERE, 0, permission, 0, made.size(), Set.of());
+            Exposed access = range == null ? null : expose(made, range);
             copying.lock();
             try {
                 connection = made;
                 window = range;
                 size = made.size();
-                expose();
+                exposed = access;
             } finally {
                 copying.unlock();
             }
@@ -167,22 +168,23 @@ final class Served {
 
     /**
      * Lets the other gateway reach the segment by itself, if both can, and the device grants no more than the access list: a key that
-     * allows to write only is not known to devices. With the lock held.
+     * allows to write only is not known to devices. It may wait for whoever uses the device; null if the other gateway has to use the link.
      */
-    private void expose() {
+    private Exposed expose(Connection made, MappedRange range) {
         OneSided device = session.gateway().fabric().oneSided();
-        if (!oneSided || device == null || session.peer().device() == null || window == null || !permission.reads()) {
-            return;
+        if (!oneSided || device == null || session.peer().device() == null || !permission.reads()) {
+            return null;
         }
         try {
-            Exposed made = Exposed.of(device, window, size, permission.writes(), connection.standing());
-            exposed = made;
-            RemoteKeys all = made.keys();
-            if (DESCRIPTION_BYTES + all.bytes() + layout().length <= Frame.LARGEST - Frame.HEADER) {
+            Exposed access = Exposed.of(device, range, made.size(), permission.writes(), made.standing());
+            RemoteKeys all = access.keys();
+            if (DESCRIPTION_BYTES + all.bytes() + layout(made).length <= Frame.LARGEST - Frame.HEADER) {
                 keys = all;
             }
-        } catch (RuntimeException | Error e) { // the other gateway uses the link
+            return access;
+        } catch (RuntimeException | Error e) {
             session.gateway().fabric().noteOneSided("a segment cannot be registered: " + e.getMessage());
+            return null;
         }
     }
 
@@ -209,7 +211,11 @@ final class Served {
     }
 
     byte[] layout() {
-        String layout = connection.layout();
+        return layout(connection);
+    }
+
+    private static byte[] layout(Connection of) {
+        String layout = of.layout();
         return layout == null ? new byte[0] : layout.getBytes(StandardCharsets.UTF_8);
     }
 
@@ -397,6 +403,8 @@ final class Served {
     }
 
     private void drop() {
+        Connection ending;
+        MappedRange range;
         copying.lock();
         try {
             if (connection == null) {
@@ -407,26 +415,34 @@ final class Served {
                 relay.forget(this, connection.signals().pollDescriptor());
             }
             watched = false;
-            if (window != null) {
-                unmap(window);
-                window = null;
-            }
-            connection.close();
+            ending = connection;
             connection = null;
+            range = window;
+            window = null;
         } finally {
             copying.unlock();
         }
-        session.gateway().ended(this);
+        if (exposed == null) {
+            close(ending, range);
+            return;
+        }
+        try { // closing what is exposed waits for whoever uses the device
+            session.gateway().fabric().work(() -> close(ending, range));
+        } catch (RsmException e) { // no thread for it
+            close(ending, range);
+        }
     }
 
-    private void unmap(MappedRange range) {
-        if (exposed == null) {
-            range.replaceWithZeroPages();
-            range.unmap();
-        } else {
+    private void close(Connection ending, MappedRange range) {
+        if (exposed != null) {
             exposed.close();
             range.replaceWithZeroPages();
             exposed.unmap(range::unmap);
+        } else if (range != null) {
+            range.replaceWithZeroPages();
+            range.unmap();
         }
+        ending.close();
+        session.gateway().ended(this);
     }
 }

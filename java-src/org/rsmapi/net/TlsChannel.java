@@ -12,7 +12,7 @@ import javax.net.ssl.SSLException;
 /** A channel with TLS on it. */
 final class TlsChannel extends Channel {
     /** Records that go to the socket with one call. */
-    private static final int RECORDS = 4;
+    private static final int RECORDS = 8;
 
     private final SSLEngine engine;
     private final ByteBuffer fromNet;
@@ -32,7 +32,7 @@ final class TlsChannel extends Channel {
         super(socket, capacity + engine.getSession().getApplicationBufferSize());
         this.engine = engine;
         int packet = engine.getSession().getPacketBufferSize();
-        fromNet = ByteBuffer.allocate(2 * packet);
+        fromNet = ByteBuffer.allocate(RECORDS * packet);
         toNet = ByteBuffer.allocate(RECORDS * packet);
     }
 
