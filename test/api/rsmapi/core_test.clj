@@ -6,12 +6,15 @@
             [rsmapi.core :as rsm]
             [rsmapi.error :as error]
             [rsmapi.impl.scope :as scope]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.outcome :refer [failure outcome]]
             [rsmapi.test.segment :refer [with-segment]])
   (:import (java.nio ByteBuffer)
            (org.rsmapi ExportSegment ImportSegment Mapping RsmException)))
 
 (set! *warn-on-reflection* true)
+
+(def ^:private id (fresh-id))
 
 (def page (rsm/page-size))
 
@@ -136,22 +139,22 @@
     (rsm/with-controller [two "shm0" {:node 2}]
       (rsm/with-controller [other "shm1" {:node 2}]
         (rsm/with-controller [three "shm0" {:node 3}]
-          (rsm/with-exported-segment [ex one {:size page :segment-id 0x600010
+          (rsm/with-exported-segment [ex one {:size page :segment-id id
                                               :acl [{:node 2 :perm 0666} {:node 63 :perm 0444}]}]
             (rsm/put-long! ex 0 5)
-            (rsm/with-imported-segment [im two {:node 1 :segment-id 0x600010}]
+            (rsm/with-imported-segment [im two {:node 1 :segment-id id}]
               (rsm/with-mapped-segment [m im]
                 (is (= 5 (rsm/get-long m 0)))))
-            (is (= :rsm/seg-not-published-to-node (failure (rsm/connect! three {:node 1 :segment-id 0x600010}))))
-            (is (= :rsm/seg-not-published-to-node (failure (rsm/connect! other {:node 1 :segment-id 0x600010}))) "another interconnect")
-            (is (= :rsm/seg-not-published-to-node (failure (rsm/connect! one {:segment-id 0x600010}))) "the local node is not on the list")
-            (is (= :rsm/seg-not-published (failure (rsm/connect! two {:node 2 :segment-id 0x600010}))) "ids are per node")
-            (is (= :rsm/remote-node-unreachable (failure (rsm/connect! two {:node 64 :segment-id 0x600010}))))
-            (is (= :rsm/remote-node-unreachable (failure (rsm/connect! two {:node -1 :segment-id 0x600010}))))))
+            (is (= :rsm/seg-not-published-to-node (failure (rsm/connect! three {:node 1 :segment-id id}))))
+            (is (= :rsm/seg-not-published-to-node (failure (rsm/connect! other {:node 1 :segment-id id}))) "another interconnect")
+            (is (= :rsm/seg-not-published-to-node (failure (rsm/connect! one {:segment-id id}))) "the local node is not on the list")
+            (is (= :rsm/seg-not-published (failure (rsm/connect! two {:node 2 :segment-id id}))) "ids are per node")
+            (is (= :rsm/remote-node-unreachable (failure (rsm/connect! two {:node 64 :segment-id id}))))
+            (is (= :rsm/remote-node-unreachable (failure (rsm/connect! two {:node -1 :segment-id id}))))))
         (testing "the same id on two nodes"
-          (rsm/with-exported-segment [_ one {:size page :segment-id 0x600011}]
-            (rsm/with-exported-segment [_ two {:size page :segment-id 0x600011}]
-              (is (= :rsm/segid-in-use (failure (rsm/export! one {:size page :segment-id 0x600011})))))))
+          (rsm/with-exported-segment [_ one {:size page :segment-id id}]
+            (rsm/with-exported-segment [_ two {:size page :segment-id id}]
+              (is (= :rsm/segid-in-use (failure (rsm/export! one {:size page :segment-id id})))))))
         (testing "access lists of a real controller"
           (let [acl (fn [n] (mapv (fn [i] {:node (mod i 64) :perm 0600}) (range n)))]
             (is (nil? (failure (rsm/close! (rsm/export! one {:size page :acl (acl 64)})))))
@@ -274,10 +277,10 @@
 
 (deftest revocation
   (rsm/with-controller [c "loopback"]
-    (rsm/with-exported-segment [ex c {:size (* 4 page) :segment-id 0x600020}]
-      (let [im (rsm/connect! c {:segment-id 0x600020})
+    (rsm/with-exported-segment [ex c {:size (* 4 page) :segment-id id}]
+      (let [im (rsm/connect! c {:segment-id id})
             m (rsm/map! im)
-            unmapped (rsm/connect! c {:segment-id 0x600020})]
+            unmapped (rsm/connect! c {:segment-id id})]
         (rsm/put-long! m 0 42)
         (is (= 2 (rsm/importers ex)))
         (rsm/unpublish! ex)
@@ -290,10 +293,10 @@
         (is (= :rsm/bad-length (failure (rsm/map! unmapped {:length 0}))))
         (is (rsm/aborted? im))
         (testing "publishing again does not revive them"
-          (rsm/publish! ex {:segment-id 0x600020})
+          (rsm/publish! ex {:segment-id id})
           (is (= 42 (rsm/get-long ex 0)))
           (is (= :rsm/conn-aborted (failure (rsm/get-long m 0))))
-          (rsm/with-imported-segment [fresh c {:segment-id 0x600020}]
+          (rsm/with-imported-segment [fresh c {:segment-id id}]
             (rsm/with-mapped-segment [f fresh]
               (is (= 42 (rsm/get-long f 0)))
               (rsm/put-long! f 0 43)
@@ -306,8 +309,8 @@
         (is (= :rsm/bad-seg-hndl (failure (rsm/disconnect! im))))
         (is (= :rsm/bad-seg-hndl (failure (rsm/map! im))))))
     (testing "destroy"
-      (let [ex (rsm/export! c {:size page :segment-id 0x600020})
-            im (rsm/connect! c {:segment-id 0x600020})
+      (let [ex (rsm/export! c {:size page :segment-id id})
+            im (rsm/connect! c {:segment-id id})
             m (rsm/map! im)]
         (rsm/destroy! ex)
         (is (= "destroyed" (:rsm/reason (error/catching (rsm/get-long m 0)))))
@@ -485,8 +488,8 @@
       (rsm/with-controller [c "loopback"]
         (is (= :rsm/segid-in-use (failure (rsm/with-controller [c "loopback"]
                           (rsm/republish! ex {:acl nil})
-                          (let [taken (rsm/export! c {:size page :segment-id 0x600030})]
-                            (try (rsm/export! c {:size page :segment-id 0x600030})
+                          (let [taken (rsm/export! c {:size page :segment-id id})]
+                            (try (rsm/export! c {:size page :segment-id id})
                                  (finally (rsm/close! taken))))))))))))
 
 (deftest handles-print-in-one-line-and-answer-datafy

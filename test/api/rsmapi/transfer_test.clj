@@ -8,6 +8,7 @@
             [clojure.test.check.properties :as prop]
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.core :as rsm]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.outcome :refer [code failure outcome]]
             [rsmapi.test.segment :refer [with-segment]]
             [rsmapi.test.runner :as runner])
@@ -330,7 +331,7 @@
           ex      (rsm/create! c {:size size})
           _       (rsm/fill! ex 0 size 0x51)
           own     (doto (rsm/allocate! size) (rsm/fill! 0 size 0x51))
-          id      (rsm/publish! ex {:segment-id (+ 0x600000 (long (rand-int 0x7f000000)))})
+          id      (rsm/publish! ex {:segment-id (fresh-id)})
           fresh   #(rsm/connect! c {:segment-id id})
           current (atom (fresh))
           stop    (AtomicBoolean.)

@@ -1,6 +1,6 @@
 (ns rsmapi.chaos-test
   "Several processes do everything at once, while some of them are stopped, go on, are killed
-  and come again: see rsmapi.test.chaos. Ordinarily for a minute; with :long true until a million
+  and come again: see rsmapi.test.chaos. Ordinarily for half a minute; with :long true until a million
   operations are done:
 
     bin/clojure -X:test :only chaos :long true
@@ -12,6 +12,7 @@
             [rsmapi.test.chaos :as chaos]
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.core :as rsm]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.pattern :as pattern]
             [rsmapi.test.runner :as runner])
   (:import (java.util SplittableRandom)))
@@ -81,7 +82,7 @@
                         (and (< 2 (long kill)) (< 5 (long stop))
                              (if (runner/long-run?)
                                (< 1000000 (long (ops processes)))
-                               (< 60 (long (seconds))))))))]
+                               (< 30 (long (seconds))))))))]
     (loop [processes started]
       (if-not (enough? processes)
         (recur (disturb! random base processes
@@ -141,7 +142,7 @@
 (deftest the-judge-sees
   ;; a segment with one wrong byte, used by an importer: it has to be told
   (rsm/with-controller [c "loopback"]
-    (let [base (+ 0x600000 (* 128 (rand-int 0xF00000)))
+    (let [base (fresh-id)
           size (* (long chaos/pages) (long (rsm/page-size)))
           tag  (chaos/tag-of base base)]
       (rsm/with-exported-segment [ex c {:size size :segment-id base}]

@@ -6,6 +6,7 @@
             [rsmapi.hosts :as hosts]
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.test.hosts :as network]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.outcome :refer [failure]]
             [rsmapi.test.runner :as runner]
             [rsmapi.test.wire :as wire])
@@ -14,7 +15,7 @@
 
 (set! *warn-on-reflection* true)
 
-(def ^:private id 0x60000c)
+(def ^:private id (fresh-id))
 
 (defn- door []
   (wire/door "net0" (KeyFile/defaultFile "test" 0)))

@@ -4,8 +4,7 @@
   node, another one goes on working.
 
   Node 1 is hostile, and is rsmapi.test.wire. Node 2 is the child. Node 3 is this process, with the library."
-  (:require [clojure.java.io :as io]
-            [clojure.string :as str]
+  (:require [clojure.string :as str]
             [clojure.test :refer [deftest is testing]]
             [rsmapi.core :as rsm]
             [rsmapi.error :as error]
@@ -17,7 +16,6 @@
             [rsmapi.test.wire :as wire])
   (:import (java.io IOException)
            (java.net InetAddress ServerSocket Socket)
-           (java.nio.file Files)
            (java.util Arrays SplittableRandom)
            (org.rsmapi ExportSegment ImportSegment)
            (org.rsmapi.net KeyFile)))
@@ -65,15 +63,8 @@
   "How many descriptors of each kind, and how many threads of each name, this process has, and how much heap is in use."
   []
   (System/gc)
-  {:fds (->> (.listFiles (io/file "/proc/self/fd"))
-             (keep (fn [^java.io.File fd]
-                     (try (re-find #"^(?:socket|anon_inode:.event\w+|/memfd:[\w-]+)" (str (Files/readSymbolicLink (.toPath fd))))
-                          (catch IOException _ nil))))
-             frequencies)
-   :threads (->> (keys (Thread/getAllStackTraces))
-                 (map #(.getName ^Thread %))
-                 (filter #(str/starts-with? % "rsmapi"))
-                 frequencies)
+  {:fds (child/descriptors)
+   :threads (child/threads)
    :heap (quot (- (.totalMemory (Runtime/getRuntime)) (.freeMemory (Runtime/getRuntime))) 1048576)})
 
 ;; ------------------------------------------------------------- the hosts

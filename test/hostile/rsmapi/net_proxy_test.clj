@@ -4,8 +4,7 @@
   works, and nothing is left.
 
   Both hosts are played by this process. The nodes file of node 1 has the proxy in the place of node 2's port."
-  (:require [clojure.java.io :as io]
-            [clojure.string :as str]
+  (:require [clojure.string :as str]
             [clojure.test :refer [deftest is testing]]
             [clojure.test.check :as tc]
             [clojure.test.check.generators :as gen]
@@ -13,7 +12,7 @@
             [clojure.test.check.results :as results]
             [rsmapi.core :as rsm]
             [rsmapi.error :as error]
-            [rsmapi.test.child :refer [eventually]]
+            [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.test.hosts :as hosts]
             [rsmapi.test.javac :as javac]
             [rsmapi.test.outcome :refer [outcome]]
@@ -21,7 +20,6 @@
             [rsmapi.test.runner :as runner])
   (:import (java.io IOException)
            (java.net InetAddress ServerSocket Socket SocketTimeoutException)
-           (java.nio.file Files)
            (java.util Arrays)))
 
 (set! *warn-on-reflection* true)
@@ -35,23 +33,11 @@
 
 ;; ---------------------------------------------------------- what is left
 
-(defn- descriptors
-  "How many descriptors this process has of the kinds that links and connections need."
-  []
-  (->> (.listFiles (io/file "/proc/self/fd"))
-       (keep (fn [^java.io.File fd]
-               (try (re-find #"^(?:socket|anon_inode:.event\w+|/memfd:[\w-]+)" (str (Files/readSymbolicLink (.toPath fd))))
-                    (catch IOException _ nil))))
-       frequencies))
-
 (defn- threads []
-  (->> (keys (Thread/getAllStackTraces))
-       (map #(.getName ^Thread %))
-       (filter #(str/starts-with? % "rsmapi-net"))
-       sort vec))
+  (vec (filter #(str/starts-with? % "rsmapi-net") (sort (keys (child/threads))))))
 
 (defn- left? [before]
-  (not (and (= [] (threads)) (every? (fn [[kind n]] (<= (long n) (long (get before kind 0)))) (descriptors)))))
+  (not (and (= [] (threads)) (every? (fn [[kind n]] (<= (long n) (long (get before kind 0)))) (child/descriptors)))))
 
 ;; ------------------------------------------------------------- the hosts
 
@@ -304,7 +290,7 @@
 
 (deftest faults-in-the-middle-of-calls
   (with-hosts* (fn [env] (trial env {} [[:put 8]]))) ; what is loaded only once
-  (let [before (descriptors)
+  (let [before (child/descriptors)
         seed (runner/new-seed)]
     (reset! totals {})
     (with-hosts*
@@ -321,4 +307,4 @@
       (doseq [kind proxy/kinds] (is (pos? (long (get @totals kind 0))) kind))
       (doseq [op (keys documented), done? [true false]] (is (pos? (long (get @totals [op done?] 0))) [op done?])))
     (println " " (select-keys @totals (into [:calls :done] proxy/kinds)))
-    (is (eventually (not (left? before))) (pr-str before (descriptors) (threads)))))
+    (is (eventually (not (left? before))) (pr-str before (child/descriptors) (threads)))))

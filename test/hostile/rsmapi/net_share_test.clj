@@ -5,6 +5,7 @@
             [rsmapi.hosts :as hosts]
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.test.hosts :as network]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.wire :as wire])
   (:import (java.io IOException)
            (java.net InetAddress ServerSocket Socket)
@@ -28,8 +29,8 @@
 
 ;; ---------------------------------------------------------------- connects
 
-(def ^:private stuck-ids (range 0x600021 0x600029))
-(def ^:private good-id 0x600020)
+(def ^:private good-id (fresh-id))
+(def ^:private stuck-ids (range (+ good-id 1) (+ good-id 9)))
 
 (defn- answer-within
   "The code of the answer to a connect, :late, or how the link has ended."

@@ -7,7 +7,8 @@
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.core :as rsm]
             [rsmapi.error :as error]
-            [rsmapi.test.peer :as peer :refer [ask fresh-id id-of line with-peer]]
+            [rsmapi.test.ids :refer [fresh-id]]
+            [rsmapi.test.peer :as peer :refer [ask id-of line with-peer]]
             [rsmapi.test.runner :as runner])
   (:import (com.sun.jna Function Memory)
            (java.net ServerSocket)

@@ -8,6 +8,7 @@
   (:require [clojure.test :refer [deftest is testing]]
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.core :as rsm]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.runner :as runner])
   (:import (com.sun.jna Function)
            (java.nio ByteBuffer ByteOrder)
@@ -320,7 +321,7 @@
                                 (finally (rsm/close! im))))
                             (catch org.rsmapi.RsmException e
                               (:rsm/code (ex-data e)))))))
-    (let [id       (+ 0x600000 (rand-int 0x7f000000))
+    (let [id       (fresh-id)
           seed     (rand-int Integer/MAX_VALUE)
           random   (SplittableRandom. seed)
           listener (Sockets/listen (name-of id) 16)

@@ -9,6 +9,7 @@
             [rsmapi.error :as error]
             [rsmapi.sim :as sim]
             [rsmapi.test.hosts :as hosts]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.runner :as runner])
   (:import (com.sun.jna Function Native Pointer)
            (java.io RandomAccessFile)
@@ -323,7 +324,7 @@
 
 (def ^:private ids
   ;; In the range for applications, and not likely to be taken by another run.
-  (let [base (+ 0x600000 (* 2 (rand-int 0x3F000000)))]
+  (let [base (fresh-id)]
     {:ID (inc base) :nowhere (+ 2 base)}))
 
 (defn- constants []

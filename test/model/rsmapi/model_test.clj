@@ -13,6 +13,7 @@
             [rsmapi.error :as error]
             [rsmapi.gen :as rsm-gen]
             [rsmapi.model :as model]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.model-runner :as player]
             [rsmapi.model.error :as model-error]
             [rsmapi.test.runner :as runner]))
@@ -239,7 +240,7 @@
 
 (def ^:private ids
   ;; for applications, and not likely to be taken by another run on this machine
-  (let [base (+ 0x600000 (* 4 (rand-int 0x1F000000)))]
+  (let [base (fresh-id)]
     [base (+ 1 base) (+ 2 base)]))
 
 (def ^:private controllers

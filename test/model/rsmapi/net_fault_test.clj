@@ -14,9 +14,9 @@
             [rsmapi.core :as rsm]
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.test.hosts :as hosts]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.javac :as javac]
             [rsmapi.test.oracle :as oracle]
-            [rsmapi.test.peer :as peer]
             [rsmapi.test.proxy :as proxy]
             [rsmapi.test.runner :as runner])
   (:import (org.rsmapi Controller RsmException)
@@ -131,7 +131,7 @@
 
 (defn- bench [{:keys [proxy child]}]
   {:proxy proxy :child child :fired (atom {})
-   :size oracle/size-far-apart :place oracle/far-apart :much? true :id (peer/fresh-id) :timeout-ms 1000
+   :size oracle/size-far-apart :place oracle/far-apart :much? true :id (fresh-id) :timeout-ms 1000
    :now #(System/nanoTime)
    ;; 30 times the time limit at most, on a machine that does other things too
    :allowed (fn [_ _] 60000000000)

@@ -10,8 +10,8 @@
             [rsmapi.model :as model]
             [rsmapi.sim :as sim]
             [rsmapi.test.hosts :as hosts]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.model-runner :as player]
-            [rsmapi.test.peer :as peer]
             [rsmapi.test.runner :as runner]))
 
 (set! *warn-on-reflection* true)
@@ -59,7 +59,7 @@
         played (atom 0)
         first-failure (atom nil)
         commands (rsm-gen/commands {:state (state how) :ops (disj player/ops :same?) :max-length 60
-                                    :segment-ids (vec (repeatedly 3 peer/fresh-id)) ; gateways publish on the host, where another run may be
+                                    :segment-ids (vec (repeatedly 3 fresh-id)) ; gateways publish on the host, where another run may be
                                     :controllers [["sim0" {:node 0}] ["sim0" {:node 1}] ["sim0" {:node 2}]]})
         {:keys [pass?] :as r} (tc/quick-check
                                n

@@ -15,6 +15,7 @@
             [rsmapi.core :as rsm]
             [rsmapi.gen :as rsm-gen]
             [rsmapi.model :as model]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.model-runner :as player]
             [rsmapi.test.runner :as runner]))
 
@@ -175,7 +176,7 @@
 ;; -------------------------------------------------------------- the properties
 
 (def ^:private ids
-  (let [base (+ 0x600000 (* 4 (rand-int 0x1F000000)))]
+  (let [base (fresh-id)]
     [base (+ 1 base) (+ 2 base)]))
 
 (defn- find-disagreement

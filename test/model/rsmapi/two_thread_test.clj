@@ -15,6 +15,7 @@
             [rsmapi.gen :as rsm-gen]
             [rsmapi.model :as model]
             [rsmapi.sim :as sim]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.model-runner :as player]
             [rsmapi.test.runner :as runner])
   (:import (java.util.concurrent CyclicBarrier TimeUnit)))
@@ -23,7 +24,7 @@
 
 ;; ------------------------------------------------------------------ commands
 
-(def ^:private id (+ 0x600000 (rand-int 0x7A000000)))
+(def ^:private id (fresh-id))
 
 (def ^:private ^:dynamic *controller*
   "Arguments of get-controller."

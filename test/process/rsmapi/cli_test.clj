@@ -13,6 +13,7 @@
             [rsmapi.layout :as layout]
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.test.hosts :as network]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.runner :as runner]
             [rsmapi.test.segment :refer [with-segment]]
             [rsmapi.tool :as tool])
@@ -455,7 +456,7 @@
       (is (= :rsm/seg-not-published (:rsm/error (fails 1 "dump" id)))))))
 
 (deftest one-who-listens-and-does-not-answer
-  (let [id (+ 0x600000 (long (rand-int 0x7f000000)))]
+  (let [id (fresh-id)]
     (with-open [_ (Sockets/listen (format "rsmapi/0/%08x" id) 16)]
       (let [start (System/nanoTime)]
         (is (= :rsm/timeout (:rsm/error (fails 3 "stat" id "-t" "200"))))

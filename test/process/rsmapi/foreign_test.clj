@@ -8,7 +8,8 @@
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.core :as rsm]
             [rsmapi.error :as error]
-            [rsmapi.test.peer :as peer :refer [ask end! fresh-id id-of line obstacle pid tell! with-peer words]]
+            [rsmapi.test.ids :refer [fresh-id]]
+            [rsmapi.test.peer :as peer :refer [ask end! id-of line obstacle pid tell! with-peer words]]
             [rsmapi.test.runner :as runner])
   (:import (java.nio ByteBuffer ByteOrder)
            (java.util Arrays HexFormat Random)

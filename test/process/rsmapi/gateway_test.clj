@@ -9,8 +9,8 @@
             [rsmapi.hosts :as hosts]
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.test.hosts :as network]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.outcome :refer [failure]]
-            [rsmapi.test.peer :as peer]
             [rsmapi.test.runner :as runner]
             [rsmapi.test.wire :as wire])
   (:import (java.io IOException)
@@ -36,6 +36,8 @@
                           (def ~'gateway (rsmapi.hosts/gateway :controller ~controller))
                           (rsmapi.hosts/open? ~'gateway))))
 
+(def ^:private id (fresh-id))
+
 (def ^:private modes [0600 0060 0006 0400 0040 0004])
 
 (defn- can-connect
@@ -43,14 +45,14 @@
   [exporter importer]
   (mapv (fn [mode]
           (child/value exporter `(do (def ~'ex (rsmapi.core/create! ~'c :size 4096))
-                                     (rsmapi.core/publish! ~'ex :segment-id 0x600007 :acl [{:node 1 :perm ~mode}])
+                                     (rsmapi.core/publish! ~'ex :segment-id ~id :acl [{:node 1 :perm ~mode}])
                                      nil))
           (try
-            (child/value importer '(let [im (rsmapi.error/catching (rsmapi.core/connect! c :node 2 :segment-id 0x600007))]
-                                     (if (map? im)
-                                       (:rsm/error im)
-                                       (do (rsmapi.core/put! im 0 (byte-array [1 2 3]))
-                                           (rsmapi.core/close! im)
+            (child/value importer `(let [im# (rsmapi.error/catching (rsmapi.core/connect! ~'c :node 2 :segment-id ~id))]
+                                     (if (map? im#)
+                                       (:rsm/error im#)
+                                       (do (rsmapi.core/put! im# 0 (byte-array [1 2 3]))
+                                           (rsmapi.core/close! im#)
                                            :rsm/ok))))
             (finally (child/value exporter '(do (rsmapi.core/close! ex) nil)))))
         modes))
@@ -80,13 +82,13 @@
 (deftest root-of-another-host-is-nobody-here
   (with-nodes [nil 20000]
     (with-open [two (rsm/get-controller "net1")]
-      (rsm/with-exported-segment [ex two {:size 4096 :segment-id 0x600008 :acl [{:node 1 :perm 0660}]}]
+      (rsm/with-exported-segment [ex two {:size 4096 :segment-id id :acl [{:node 1 :perm 0660}]}]
         (rsm/with-controller [one "net0"]
-          (is (= :rsm/perm-denied (failure (rsm/connect! one :node 2 :segment-id 0x600008))))
-          (is (= :rsm/perm-denied (failure (rsm/connect! one :node 2 :segment-id 0x600008 :perm :none))))
+          (is (= :rsm/perm-denied (failure (rsm/connect! one :node 2 :segment-id id))))
+          (is (= :rsm/perm-denied (failure (rsm/connect! one :node 2 :segment-id id :perm :none))))
           (rsm/republish! ex :acl [{:node 1 :perm 0664}])
-          (is (= :rsm/perm-denied (failure (rsm/connect! one :node 2 :segment-id 0x600008))))
-          (rsm/with-imported-segment [im one {:node 2 :segment-id 0x600008 :perm :read}]
+          (is (= :rsm/perm-denied (failure (rsm/connect! one :node 2 :segment-id id))))
+          (rsm/with-imported-segment [im one {:node 2 :segment-id id :perm :read}]
             (is (rsm/connected? im))))))))
 
 (deftest who-plays-the-gateway
@@ -147,7 +149,7 @@
 (deftest gateways-that-end
   (with-nodes [nil 1000]
     (with-open [two (rsm/get-controller "net1")]
-      (rsm/with-exported-segment [ex two {:size 65536 :segment-id 0x600009 :acl [{:node 1 :perm 0666}]}]
+      (rsm/with-exported-segment [ex two {:size 65536 :segment-id id :acl [{:node 1 :perm 0666}]}]
         (doseq [[how end!] {:killed child/kill-9!
                             :closed #(child/value % '(do (.close ^org.rsmapi.net.HostGateway gateway) nil))}]
           (child/with-child [gateway {:quick? true}]
@@ -155,7 +157,7 @@
             (System/setProperty "rsmapi.gateway" "other")
             (let [^Controller one (try (rsm/get-controller "net0") (finally (System/clearProperty "rsmapi.gateway")))]
               (with-open [one one]
-                (let [im (rsm/connect! one :node 2 :segment-id 0x600009)
+                (let [im (rsm/connect! one :node 2 :segment-id id)
                       aborted (promise)]
                   (rsm/on-signal! im (fn [_]) {:on-end #(deliver aborted (:rsm/error (ex-data %)))})
                   (write-through! im 42)
@@ -167,10 +169,10 @@
                     (is (= :rsm/conn-aborted (failure (write-through! im 43))))
                     (is (rsm/aborted? im))
                     (is (eventually (zero? (long (rsm/importers ex)))) "the other side has found out")
-                    (is (= :rsm/remote-node-unreachable (failure (rsm/connect! one :node 2 :segment-id 0x600009))))
+                    (is (= :rsm/remote-node-unreachable (failure (rsm/connect! one :node 2 :segment-id id))))
                     (child/with-child [other {:quick? true}]
                       (is (play-gateway! other "net0"))
-                      (rsm/with-imported-segment [again one {:node 2 :segment-id 0x600009}]
+                      (rsm/with-imported-segment [again one {:node 2 :segment-id id}]
                         (write-through! again 44)
                         (is (= 44 (rsm/get-long ex 0))))))
                   (rsm/close! im))))))))))
@@ -188,17 +190,17 @@
           old (:key (hosts/read-key key-file))]
       (with-open [one (rsm/get-controller "net0")
                   two (rsm/get-controller "net1")]
-        (rsm/with-exported-segment [ex two {:size 4096 :segment-id 0x60000a :acl [{:node 1 :perm 0666}]}]
-          (let [im (rsm/connect! one :node 2 :segment-id 0x60000a)]
+        (rsm/with-exported-segment [ex two {:size 4096 :segment-id id :acl [{:node 1 :perm 0666}]}]
+          (let [im (rsm/connect! one :node 2 :segment-id id)]
             (write-through! im 1)
             (.delete key-file)
             (let [new (:key (hosts/make-key! key-file))]
               (write-through! im 2)
               (write! (str/replace before old new))
               (is (eventually (rsm/aborted? im)) "the old key does not count any more")
-              (is (eventually (not (:rsm/error (error/catching (rsm/close! (rsm/connect! one :node 2 :segment-id 0x60000a)))))))
+              (is (eventually (not (:rsm/error (error/catching (rsm/close! (rsm/connect! one :node 2 :segment-id id)))))))
               (testing "while the file is malformed, what there is goes on"
-                (let [im (rsm/connect! one :node 2 :segment-id 0x60000a)]
+                (let [im (rsm/connect! one :node 2 :segment-id id)]
                   (write! "node 1")
                   (Thread/sleep 1500)
                   (write-through! im 3)
@@ -210,7 +212,7 @@
                     (write! (str/replace (str/replace before old new) #"(?m)^node 2.*$" ""))
                     (is (eventually (rsm/aborted? im)))
                     (is (eventually (= [1 []] ((juxt :node (comp vec :peers)) (hosts/gateway-status)))))
-                    (is (= :rsm/remote-node-unreachable (failure (rsm/connect! one :node 2 :segment-id 0x60000a)))))
+                    (is (= :rsm/remote-node-unreachable (failure (rsm/connect! one :node 2 :segment-id id)))))
                   (rsm/close! im))) ; else the gateway would stay
               (rsm/close! im))))))))
 
@@ -232,7 +234,7 @@
     (catch IOException _ :end)))
 
 (defn- versions-that-do-not-overlap [^Controller one]
-  (let [id (peer/fresh-id)
+  (let [id (fresh-id)
         connect #(error/catching (rsm/connect! one :node 2 :segment-id id :timeout-ms 20000))
         versions (atom nil)]
     (with-open [server (ServerSocket. (int (port-of 2)) 50 (InetAddress/getByName "127.0.0.1"))]
@@ -280,7 +282,7 @@
     (runner/skip! "the loopback address of IPv6" why)
     (with-nodes ["uids=same" 20000]
       (let [file (System/getProperty "rsmapi.nodes")
-            id (peer/fresh-id)
+            id (fresh-id)
             transfer (fn []
                        (with-open [one (rsm/get-controller "net0")]
                          (rsm/with-imported-segment [im one {:node 2 :segment-id id}]

@@ -5,6 +5,7 @@
             [rsmapi.core :as rsm]
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.test.host-process :as hp]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.netns :as netns]
             [rsmapi.test.peer :as peer]
             [rsmapi.test.runner :as runner]
@@ -75,7 +76,7 @@
         (exchange a b)
         (exchange b a)
         (testing "link-local addresses"
-          (let [id (peer/fresh-id)]
+          (let [id (fresh-id)]
             (doseq [[exporter node importer] [[b 2 a] [a 1 b]]]
               (child/value exporter `(hp/keep! :ex (rsm/export! (rsm/get-controller "net1") {:size 65536 :segment-id ~id :acl ~everybody})))
               (child/value importer `(hp/keep! :im (rsm/connect! (rsm/get-controller "net1") {:node ~node :segment-id ~id})))
@@ -306,7 +307,7 @@
         (if-let [obstacle (peer/obstacle language)]
           (runner/skip! (str "exporters in " (name language)) obstacle)
           (testing language
-            (let [id (peer/fresh-id)
+            (let [id (fresh-id)
                   segment {:node 2 :segment-id id}]
               (peer/with-peer [p {:language language :prefix (netns/prefix net 2)}
                                "export" 2 (peer/id-of id) size "umask" "net0"]
@@ -400,7 +401,7 @@
               (with-far-importer [p world segment user]
                 (is (= answer (first (remove #{"error"} (peer/words (peer/line p))))) [mode user])))))
         (testing "what is not there"
-          (with-far-importer [p world {:segment-id (peer/fresh-id)} nil]
+          (with-far-importer [p world {:segment-id (fresh-id)} nil]
             (is (= ["error" "7"] (take 2 (peer/words (peer/line p)))))))
         (testing "its death"
           (is (eventually (= 0 (child/value b `(rsm/importers (hp/at :ex))))))

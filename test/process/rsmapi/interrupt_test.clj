@@ -5,6 +5,7 @@
   (:require [clojure.test :refer [deftest is testing]]
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.core :as rsm]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.outcome :refer [code failure]]
             [rsmapi.test.runner :as runner])
   (:import (java.nio ByteOrder)
@@ -65,9 +66,6 @@
                              (f)))))
 
 ;; ----------------------------------------------------- exporters that are none
-
-(defn- fresh-id []
-  (+ 0x600000 (long (rand-int 0x7f000000))))
 
 (defn- silent-listener
   "Listens under the name of a segment, and leaves it at that. Connections up to the backlog

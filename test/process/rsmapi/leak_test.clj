@@ -11,6 +11,7 @@
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.core :as rsm]
             [rsmapi.sim :as sim]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.outcome :refer [code]]
             [rsmapi.test.runner :as runner])
   (:import (java.io File FileInputStream IOException)
@@ -128,7 +129,7 @@
        id))
    ;; a read-only import, a chosen id, and everything ended by its with- macro
    (fn [c n]
-     (let [id (+ 0x600000 (rand-int 0x7f000000))]
+     (let [id (fresh-id)]
        (try
          (rsm/with-exported-segment [ex c {:size size :segment-id id}]
            (rsm/put-long! ex 8 n)
@@ -332,7 +333,7 @@
               (rsm/with-exported-segment [only-one one {:size size :acl [{:node 1 :perm 0666}]}]
                 (rsm/with-imported-segment [im c {:segment-id (rsm/segment-id ex) :perm :read}]
                   (rsm/unpublish! other)
-                  (let [id      0x600666
+                  (let [id      (fresh-id)
                         taken   (rsm/export! c {:size page :segment-id id})
                         no-id   (unpublished-id c)
                         connect (fn [c opts] (code (rsm/close! (rsm/connect! c opts))))
@@ -436,7 +437,7 @@
   (rsm/with-controller [c "loopback"]
     (rsm/with-exported-segment [ex c {:size page}]
       (expect! "connecting to nobody" 7 (code (rsm/connect! c {:segment-id (unpublished-id c)})))
-      (let [id (+ 0x600000 (rand-int 0x7f000000))]
+      (let [id (fresh-id)]
         (rsm/with-exported-segment [_ c {:size page :segment-id id}]
           (rsm/unpublish! ex)
           (expect! "publishing twice" 24 (code (rsm/publish! ex {:segment-id id}))))))))

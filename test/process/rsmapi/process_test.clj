@@ -8,6 +8,7 @@
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.core :as rsm]
             [rsmapi.error :as error]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.outcome :refer [code failure]]
             [rsmapi.test.runner :as runner])
   (:import (com.sun.jna Pointer)
@@ -233,11 +234,6 @@
 
 (defn- in-exporter [form] (child/value @exporter form))
 (defn- in-importer [form] (child/value @importer form))
-
-(defn- fresh-id
-  "An id that is not likely to be taken by another run."
-  []
-  (+ 0x600000 (long (rand-int 0x7f000000))))
 
 (defn- names-of
   "How many sockets of the id's name there are on this host."

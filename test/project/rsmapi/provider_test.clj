@@ -6,12 +6,15 @@
             [rsmapi.core :as rsm]
             [rsmapi.error :as error]
             [rsmapi.test.child :refer [eventually]]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.javac :as javac]
             [rsmapi.test.outcome :refer [failure]]
             [rsmapi.test.runner :as runner])
   (:import (java.net URL URLClassLoader)))
 
 (set! *warn-on-reflection* true)
+
+(def ^:private id (fresh-id))
 
 (def ^:private page (long (rsm/page-size)))
 
@@ -37,10 +40,10 @@
     (rsm/with-controller [two "copy0" {:node 2}]
       (is (= :mirrored (:memory (rsm/capabilities two))))
       (is (some #(= ["copy0" 1] [(:name %) (:hw-addr %)]) (:controllers (rsm/topology))))
-      (rsm/with-exported-segment [ex one {:size (* 4 page) :segment-id 0x600001 :acl [{:node 2 :perm 0600}]}]
-        (is (= :rsm/seg-not-published-to-node (failure (rsm/connect! one {:node 1 :segment-id 0x600001}))))
-        (is (= :rsm/segid-in-use (failure (rsm/export! one {:size page :segment-id 0x600001}))))
-        (rsm/with-imported-segment [im two {:node 1 :segment-id 0x600001}]
+      (rsm/with-exported-segment [ex one {:size (* 4 page) :segment-id id :acl [{:node 2 :perm 0600}]}]
+        (is (= :rsm/seg-not-published-to-node (failure (rsm/connect! one {:node 1 :segment-id id}))))
+        (is (= :rsm/segid-in-use (failure (rsm/export! one {:size page :segment-id id}))))
+        (rsm/with-imported-segment [im two {:node 1 :segment-id id}]
           (is (eventually (= 1 (rsm/importers ex))))
           (testing "put and get"
             (rsm/put64! im 8 (long-array [1 2 3]))

@@ -14,6 +14,7 @@
   output                     what it has printed
   proc                       the text of a file in /proc
   belongings                 what a process holds of what this library makes
+  descriptors threads        what this process has of them
   eventually                 waiting for something to become true
   obstacle                   why a child with these options cannot be had here
 
@@ -26,7 +27,8 @@
   alive and by stop!, unless it was killed by kill-9! or signal!."
   (:require [clojure.edn :as edn]
             [clojure.java.io :as io]
-            [clojure.string :as str])
+            [clojure.string :as str]
+            [rsmapi.test.compiled :as compiled])
   (:import (java.io BufferedReader BufferedWriter File PrintStream)
            (java.lang ProcessBuilder$Redirect)
            (java.nio.charset StandardCharsets)
@@ -165,7 +167,9 @@
 (defn- class-path []
   (->> (str/split (System/getProperty "java.class.path") (re-pattern File/pathSeparator))
        (map #(.getAbsoluteFile (io/file %)))
-       (filter #(.exists ^File %))))
+       (filter #(.exists ^File %))
+       (#(concat % (compiled/class-path))) ; the last one, so that copies of it are newer than those of the sources
+       distinct))
 
 (defonce ^:private public-class-path
   ;; Copies of all entries, for users who cannot read the originals.
@@ -490,22 +494,39 @@
         (keep #(second (re-matches #"\S+ \S+ \S+ \S+ 0005 \S+ +(\d+).*" %)))
         (str/split-lines (proc pid "net/unix"))))
 
+(defn- links
+  "What the descriptors of a process lead to."
+  [pid]
+  (mapv (fn [^File fd]
+          (try (str (Files/readSymbolicLink (.toPath fd)))
+               (catch java.io.IOException _ ""))) ; closed in the meantime
+        (.listFiles (io/file (str "/proc/" pid "/fd")))))
+
+(defn descriptors
+  "How many sockets, event descriptors and memory files this process has, by kind, whoever has made them."
+  []
+  (frequencies (keep #(re-find #"^(?:socket|anon_inode:.event\w+|/memfd:[\w-]+)" %) (links "self"))))
+
+(defn threads
+  "How many threads of this library this process has, by name."
+  []
+  (->> (keys (Thread/getAllStackTraces))
+       (map #(.getName ^Thread %))
+       (filter #(str/starts-with? % "rsmapi"))
+       frequencies))
+
 (defn belongings
   "What a process holds of the kinds of things that this library makes, as numbers: sockets,
   memory files and event descriptors by kind, and mappings of memory files. Of this process
   unless a pid is given."
   ([] (belongings (.pid (java.lang.ProcessHandle/current))))
   ([pid]
-   (let [link  (fn [^File fd]
-                 (try (str (Files/readSymbolicLink (.toPath fd)))
-                      (catch java.io.IOException _ ""))) ; closed in the meantime
-         links (mapv link (.listFiles (io/file (str "/proc/" pid "/fd"))))
-         ours? (packet-sockets pid)
+   (let [ours? (packet-sockets pid)
          kind  (fn [s]
                  (if-let [[_ inode] (re-matches #"socket:\[(\d+)\]" s)]
                    (when (ours? inode) "socket")
                    (second (re-find #"^(/memfd:[\w-]+|anon_inode:\[event\w+\])" s))))]
-     (assoc (frequencies (keep kind links))
+     (assoc (frequencies (keep kind (links pid)))
             :mappings (count (re-seq #"/memfd:" (proc pid "maps")))))))
 
 (defn- wait-for-end! [{:keys [^Process process in dir] :as child} timeout-ms]

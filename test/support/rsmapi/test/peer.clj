@@ -117,11 +117,6 @@
 
 (defn id-of [segment-id] (format "%08x" segment-id))
 
-(defn fresh-id
-  "An id that is not likely to be taken by another run."
-  []
-  (+ 0x600000 (long (rand-int 0x7f000000))))
-
 (defn words [s] (str/split s #" "))
 
 (defn obstacle-to-others

@@ -7,6 +7,7 @@
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.test.host-process :as hp]
             [rsmapi.test.hosts :as hosts]
+            [rsmapi.test.ids :refer [fresh-id]]
             [rsmapi.test.javac :as javac]
             [rsmapi.test.netns :as netns]
             [rsmapi.test.peer :as peer]
@@ -140,7 +141,7 @@
 (defn of
   "The :node and the :segment-id of what a process exports."
   [exporter k opts]
-  (let [id (child/value exporter `(hp/export! ~k ~(merge {:size mib :segment-id (peer/fresh-id) :acl everybody} opts)))]
+  (let [id (child/value exporter `(hp/export! ~k ~(merge {:size mib :segment-id (fresh-id) :acl everybody} opts)))]
     {:node (child/value exporter `(rsm/node-id @hp/controller)) :segment-id id}))
 
 (defn import! [importer k segment & {:as opts}]
