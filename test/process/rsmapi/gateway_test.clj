@@ -17,6 +17,7 @@
            (java.net InetAddress ServerSocket)
            (java.nio.file Files)
            (java.nio.file.attribute PosixFilePermissions)
+           (java.util Arrays)
            (org.rsmapi Controller)
            (org.rsmapi.net KeyFile)))
 
@@ -299,6 +300,36 @@
                 (System/setProperty "rsmapi.gateway" "other")
                 (try (is (= [7] (transfer)))
                      (finally (System/clearProperty "rsmapi.gateway")))))))))))
+
+(deftest mirrors-are-pulled-in-several-requests
+  (with-nodes [nil 20000]
+    (with-open [one (rsm/get-controller "net0")
+                two (rsm/get-controller "net1")]
+      (let [block    65536
+            request  (* 4 1048576)
+            size     (+ (* 2 request) block 4096)
+            words    (quot size 8)
+            ends     (fn [at] (mapcat #(vector (dec (quot (long %) 8)) (quot (long %) 8)) at)) ; the words beside a place
+            expected (long-array words)
+            change!  (fn [m i value]
+                       (rsm/put-long! m (* 8 (long i)) value)
+                       (aset expected i (long value)))]
+        (rsm/with-exported-segment [ex two {:size size :segment-id id :acl [{:node 1 :perm 0666}]}]
+          (rsm/with-imported-segment [im one {:node 2 :segment-id id}]
+            (rsm/with-mapped-segment [m im]
+              (doseq [[what changed] {"nothing" []
+                                      "the first and the last word" [0 1 (- words 2) (dec words)]
+                                      "beside the ends of blocks" (ends (range block size (* 7 block)))
+                                      "beside the ends of requests" (ends [request (* 2 request)])
+                                      "one block in the middle" (range (quot (+ request block) 8) (quot (+ request block block) 8))
+                                      "everything" (range words)}]
+                (testing what
+                  (doseq [i changed] ; each side has words of its own
+                    (change! (if (even? (long i)) ex m) i (rand-int 1000000)))
+                  (rsm/push! m)
+                  (rsm/pull! m)
+                  (is (Arrays/equals expected ^longs (rsm/get-longs m 0 words)) "here")
+                  (is (Arrays/equals expected ^longs (rsm/get-longs ex 0 words)) "there"))))))))))
 
 (deftest files-that-are-not-right
   (with-nodes [nil 2000]

@@ -11,9 +11,13 @@ public final class Stage implements AutoCloseable {
     private static final int KEPT = 4;
     private static final ArrayDeque<Stage> FREE = new ArrayDeque<>(KEPT);
 
-    private final long address = Vm.mapAnonymous(BYTES);
+    private final long bytes;
+    private final long address;
 
-    private Stage() {}
+    private Stage(long bytes) {
+        this.bytes = bytes;
+        this.address = Vm.mapAnonymous(bytes);
+    }
 
     /**
      * One that nobody else uses until it is closed.
@@ -27,7 +31,16 @@ public final class Stage implements AutoCloseable {
                 return free;
             }
         }
-        return new Stage();
+        return new Stage(BYTES);
+    }
+
+    /**
+     * One of so many bytes, or more. Those that are larger than {@link #BYTES} are not kept.
+     *
+     * @throws org.rsmapi.sys.OsError if there is no memory
+     */
+    public static Stage take(long bytes) {
+        return bytes <= BYTES ? take() : new Stage(Vm.wholePages(bytes));
     }
 
     /** Where it is. */
@@ -39,11 +52,11 @@ public final class Stage implements AutoCloseable {
     @Override
     public void close() {
         synchronized (FREE) {
-            if (FREE.size() < KEPT) {
+            if (bytes == BYTES && FREE.size() < KEPT) {
                 FREE.add(this);
                 return;
             }
         }
-        Vm.unmap(address, BYTES);
+        Vm.unmap(address, bytes);
     }
 }

@@ -46,8 +46,8 @@ public final class ConfirmedMemory implements RemoteMemory {
     }
 
     @Override
-    public boolean getIfChanged(long offset, long address, long length, long known) {
-        return memory.getIfChanged(offset, address, length, known);
+    public void getChanged(long offset, long address, long length, long known, Part changed) {
+        memory.getChanged(offset, address, length, known, changed);
     }
 
     @Override

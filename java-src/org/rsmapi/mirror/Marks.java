@@ -30,7 +30,7 @@ final class Marks {
         for (long word = Math.max(from, first); word < last; ) {
             long ahead = bits(word) >>> word;
             if (ahead == 0) {
-                word = (word | Long.SIZE - 1) + 1;
+                word = after(word);
             } else {
                 return Math.min(word + Long.numberOfTrailingZeros(ahead), limit);
             }
@@ -42,16 +42,27 @@ final class Marks {
         boolean none = first == end;
         first = none ? from : Math.min(first, from);
         end = none ? to : Math.max(end, to);
-        for (long word = from; word < to; word++) {
-            set(word, bits(word) | bit(word));
+        for (long word = from; word < to; word = after(word)) {
+            set(word, bits(word) | mask(word, to));
         }
     }
 
     void remove(long from, long to) {
         long last = Math.min(to, end);
-        for (long word = Math.max(from, first); word < last; word++) {
-            set(word, bits(word) & ~bit(word));
+        for (long word = Math.max(from, first); word < last; word = after(word)) {
+            set(word, bits(word) & ~mask(word, last));
         }
+    }
+
+    /** The first word whose bit is in the next 64 bits. */
+    private static long after(long word) {
+        return (word | Long.SIZE - 1) + 1;
+    }
+
+    /** The bits of the words from one to before another one, as far as they are in the same 64 bits. */
+    private static long mask(long from, long to) {
+        long count = Math.min(after(from), to) - from;
+        return -1L >>> Long.SIZE - count << from;
     }
 
     void addAll(Marks other) {

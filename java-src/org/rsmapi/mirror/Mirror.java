@@ -125,19 +125,20 @@ public final class Mirror extends PlacedRange {
      */
     public void pull(long at, long length) {
         Stack.lock(turn);
-        try (Stage stage = stage("pull")) {
-            long end = end(at, length);
-            for (long from = at & -WORD; from < end && !gone; from += Stage.BYTES) {
-                long bytes = Math.min(end - from, Stage.BYTES);
+        long first = at & -WORD;
+        long end = end(at, length);
+        long step = Math.min(end - first, RemoteMemory.MOST_CHANGED);
+        try (Stage stage = stage("pull", step)) {
+            for (long from = first; from < end && !gone; from += step) {
+                long here = from;
                 long known = (twin == null ? address() : twin.address) + from;
-                if (!remote.getIfChanged(start + from, stage.address(), bytes, known)) {
-                    continue;
-                }
-                if (twin == null) {
-                    takeIn(stage.address(), from, bytes);
-                } else {
-                    merge(stage.address(), from, bytes);
-                }
+                remote.getChanged(start + from, stage.address(), Math.min(end - from, step), known, (part, bytes) -> {
+                    if (twin == null) {
+                        takeIn(stage.address() + part, here + part, bytes);
+                    } else {
+                        merge(stage.address() + part, here + part, bytes);
+                    }
+                });
             }
         } finally {
             settle();
@@ -215,7 +216,7 @@ public final class Mirror extends PlacedRange {
         if (twin == null || gone) {
             return;
         }
-        try (Stage stage = stage("push")) {
+        try (Stage stage = stage("push", Stage.BYTES)) {
             long end = end(at, length);
             long from = nextChange(at & -WORD, end);
             while (from < end && !gone) {
@@ -236,9 +237,7 @@ public final class Mirror extends PlacedRange {
     }
 
     private void send(long data, long from, long bytes) {
-        for (long i = 0; i < bytes; i += WORD) {
-            ENGINE.putLong(twin.address + from + i, ENGINE.getLong(data + i));
-        }
+        ENGINE.copy(data, twin.address + from, bytes);
         twin.unsure.remove(from / WORD, (from + bytes) / WORD);
         missesBefore = unconfirmed ? missesBefore : remote.misses();
         unconfirmed = true;
@@ -260,9 +259,9 @@ public final class Mirror extends PlacedRange {
         return Math.min(different, twin.unsure.next(from / WORD, end / WORD) * WORD);
     }
 
-    private static Stage stage(String op) {
+    private static Stage stage(String op, long bytes) {
         try {
-            return Stage.take();
+            return Stage.take(bytes);
         } catch (OsError e) {
             throw Failures.resources(op, e);
         }

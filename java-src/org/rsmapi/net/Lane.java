@@ -30,6 +30,9 @@ final class Lane {
     /** How often in the time limit a link is tested on which nothing is heard. */
     static final int PINGS = 4;
 
+    /** So many parts are asked for at once where something is known of them. A power of two. */
+    private static final int KNOWN_AT_ONCE = 8;
+
     private static final int LONGEST_REASON = 200;
 
     private final Channel channel;
@@ -178,6 +181,9 @@ final class Lane {
                 int now = (int) Math.min(Frame.MOST_DATA, length - done);
                 Get part = known == null ? new Get(at, now, 0, 0, null) : known.get(at, done, now);
                 add(Frame.GET, part.flags(), connection, tag++, part.bytes(), part::write);
+                if (known != null && (tag & KNOWN_AT_ONCE - 1) == 0) { // the other side computes as well
+                    flushOut();
+                }
             }
             flushOut();
         } finally {

@@ -341,14 +341,14 @@ final class NetConnection implements Connection, RemoteMemory, Peer.Importer {
 
     @Override
     public void get(long offset, long address, long length) {
-        get(offset, length, Reply.ofData(address, length, 0), null);
+        get(offset, length, Reply.ofData(address, length, false), null);
     }
 
     @Override
-    public boolean getIfChanged(long offset, long address, long length, long known) {
-        Reply reply = Reply.ofData(address, length, known);
+    public void getChanged(long offset, long address, long length, long known, Part changed) {
+        Reply reply = Reply.ofData(address, length, true);
         get(offset, length, reply, new Lane.Known(known, SECRET, OTHER_SECRET));
-        return reply.isChanged();
+        reply.tellChanged(changed);
     }
 
     private void get(long offset, long length, Reply reply, Lane.Known known) {

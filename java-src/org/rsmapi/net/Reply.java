@@ -4,6 +4,7 @@ import static org.rsmapi.mem.Engine.ENGINE;
 
 import java.util.BitSet;
 import java.util.concurrent.locks.LockSupport;
+import org.rsmapi.spi.RemoteMemory;
 
 /** What comes back to a question: one frame, or one for each of its parts. */
 final class Reply implements Lane.Expected {
@@ -15,9 +16,9 @@ final class Reply implements Lane.Expected {
     /** Of data: where it goes, and how much of it there is. */
     private final long to;
     private final long length;
-    /** Where what is known of data is; 0 for nothing. */
-    private final long known;
-    /** The parts of data that are as they are known. */
+    /** Whether parts of data need not come that are as they are known. */
+    private final boolean known;
+    /** Those parts. */
     private final BitSet unchanged = new BitSet();
     private int missing;
     private int firstTag;
@@ -29,10 +30,10 @@ final class Reply implements Lane.Expected {
 
     /** A reply of one frame, of a type. */
     Reply(int type) {
-        this(type, 1, 0, 0, 0);
+        this(type, 1, 0, 0, false);
     }
 
-    private Reply(int type, int parts, long to, long length, long known) {
+    private Reply(int type, int parts, long to, long length, boolean known) {
         this.type = type;
         this.missing = parts;
         this.to = to;
@@ -44,22 +45,23 @@ final class Reply implements Lane.Expected {
      * Data, which comes in as many frames as it has parts.
      *
      * @param to     where it goes; the asker does not free that before it is here, or {@link #giveUp} has returned
-     * @param known  where what is known of it is; 0 for nothing
+     * @param known  whether parts need not come that are as they are known
      */
-    static Reply ofData(long to, long length, long known) {
+    static Reply ofData(long to, long length, boolean known) {
         return new Reply(Frame.DATA, Lane.parts(length), to, length, known);
     }
 
-    /** Whether any data is not as it was known; then all of it is where it was to go. For the asker, when the reply is here. */
-    synchronized boolean isChanged() {
-        if (known != 0 && unchanged.cardinality() == Lane.parts(length)) {
-            return false;
+    /** Tells of the parts that have come. For the asker, when the reply is here. */
+    void tellChanged(RemoteMemory.Part changed) {
+        int parts = Lane.parts(length);
+        int part = unchanged.nextClearBit(0);
+        while (part < parts) {
+            int next = unchanged.nextSetBit(part);
+            int end = next < 0 ? parts : next;
+            long from = (long) part * Frame.MOST_DATA;
+            changed.read(from, Math.min((long) end * Frame.MOST_DATA, length) - from);
+            part = unchanged.nextClearBit(end);
         }
-        for (int part = unchanged.nextSetBit(0); part >= 0; part = unchanged.nextSetBit(part + 1)) {
-            long at = (long) part * Frame.MOST_DATA;
-            ENGINE.copy(known + at, to + at, Math.min(Frame.MOST_DATA, length - at));
-        }
-        return true;
     }
 
     @Override
@@ -121,7 +123,7 @@ final class Reply implements Lane.Expected {
     }
 
     private boolean isUnchanged(Frame frame) {
-        return known != 0 && frame.code() == 0 && (frame.flags() & Frame.UNCHANGED) != 0;
+        return known && frame.code() == 0 && (frame.flags() & Frame.UNCHANGED) != 0;
     }
 
     private long at(Frame frame) {

@@ -240,11 +240,11 @@ final class Served {
 
     /** Whether a range can be moved; if not, the connection is ended: the other node does not keep to the rules. */
     private boolean mayMove(boolean write, long offset, long length) {
-        if (window == null || !(write ? permission.writes() : permission.reads()) || offset < 0 || length > size || offset > size - length) {
+        boolean may = fits(write, offset, length);
+        if (!may) {
             breach();
-            return false;
         }
-        return true;
+        return may;
     }
 
     private void breach() {
@@ -255,6 +255,10 @@ final class Served {
         });
     }
 
+    private boolean fits(boolean write, long offset, long length) {
+        return window != null && (write ? permission.writes() : permission.reads()) && offset >= 0 && length <= size && offset <= size - length;
+    }
+
     void put(long offset, byte[] data, int from, int length, Stage stage) {
         copying.lock();
         try {
@@ -263,6 +267,17 @@ final class Served {
                 ENGINE.copyFromArray(data, from, at, length);
                 ENGINE.copy(at, window.address() + offset, length);
             }
+        } finally {
+            copying.unlock();
+        }
+    }
+
+    /** Whether there is in the segment what the other side has already. */
+    boolean isKnown(Get wanted) {
+        copying.lock();
+        try {
+            return wanted.known() != null && !over && connection != null && fits(false, wanted.offset(), wanted.length())
+                && wanted.isKnown(window.address() + wanted.offset()) && !connection.aborted();
         } finally {
             copying.unlock();
         }

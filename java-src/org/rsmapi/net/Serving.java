@@ -151,14 +151,16 @@ final class Serving extends Session {
     }
 
     private static void get(Incoming link, Frame frame, Served connection, Get wanted) {
+        if (connection != null && connection.isKnown(wanted)) {
+            link.add(Frame.DATA, Frame.UNCHANGED, 0, frame.connection(), frame.tag(), 0);
+            return;
+        }
         int length = wanted.length();
         Stage stage = link.stage();
         long at = stage.address() + (wanted.offset() & LONG_BITS); // aligned alike on both sides, so no word is divided
         boolean got = connection != null && connection.get(wanted.offset(), at, length);
-        boolean same = got && wanted.isKnown(at);
-        ByteBuffer to = link.add(Frame.DATA, same ? Frame.UNCHANGED : 0, got ? 0 : RsmError.CONN_ABORTED.code(), frame.connection(),
-            frame.tag(), got && !same ? length : 0);
-        if (got && !same) {
+        ByteBuffer to = link.add(Frame.DATA, 0, got ? 0 : RsmError.CONN_ABORTED.code(), frame.connection(), frame.tag(), got ? length : 0);
+        if (got) {
             ENGINE.copyToArray(at, to.array(), to.position(), length);
             to.position(to.position() + length);
         }

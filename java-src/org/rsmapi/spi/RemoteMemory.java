@@ -4,7 +4,7 @@ package org.rsmapi.spi;
  * Moves data between this process and the memory of an exporter that cannot be mapped here. {@link Connection#remote()} returns one
  * where that is so.
  *
- * <p>The model has checked ranges, permission and alignment, moves at most some hundred kilobytes with one call, and begins no call when
+ * <p>The model has checked ranges, permission and alignment, moves at most {@link #MOST_AT_ONCE} bytes with one call, and begins no call when
  * the connection is closed. All methods may be called from any thread, and by several at once; {@link #confirm} by one at a time.
  *
  * <p><b>Order.</b> What one thread asks for arrives as if in that order, with one exception: writes of {@link #put} may overtake each
@@ -20,6 +20,11 @@ package org.rsmapi.spi;
  * be used any more is aborted ({@link Connection#aborted()}); all calls throw CONN_ABORTED then, and what is on its way may arrive or not.
  */
 public interface RemoteMemory {
+    /** The most bytes that {@link #getChanged} is asked for. */
+    long MOST_CHANGED = 4 << 20;
+    /** The most bytes that the other methods are asked for. */
+    long MOST_AT_ONCE = 256 << 10;
+
     /**
      * Writes to the segment. When it returns, the local memory can be used for something else. Whether the data has arrived,
      * {@link #confirm} says.
@@ -50,15 +55,31 @@ public interface RemoteMemory {
     void get(long offset, long address, long length);
 
     /**
-     * Reads from the segment, as {@link #get} does, unless there is what the caller knows already.
+     * Reads from the segment, as {@link #get} does, what is not as the caller knows it.
      *
-     * @param length  in bytes, a multiple of 8
-     * @param known   where in this process that is, in as many bytes; nobody else changes it meanwhile
-     * @return false if there is the same in the segment; then nothing has been read. An interconnect that cannot tell returns true
+     * @param address  where to put the data in this process; of what need not be read, nothing is put there
+     * @param length   in bytes, a multiple of 8, and {@link #MOST_CHANGED} at most
+     * @param known    where in this process that is, in as many bytes; nobody else changes it meanwhile
+     * @param changed  told by this thread of all that may have changed. An interconnect that cannot tell reads everything
      */
-    default boolean getIfChanged(long offset, long address, long length, long known) {
-        get(offset, address, length);
-        return true;
+    default void getChanged(long offset, long address, long length, long known, Part changed) {
+        for (long from = 0; from < length; from += MOST_AT_ONCE) {
+            long bytes = Math.min(length - from, MOST_AT_ONCE);
+            get(offset + from, address + from, bytes);
+            changed.read(from, bytes);
+        }
+    }
+
+    /** Takes a part of a range that has been read. */
+    @FunctionalInterface
+    interface Part {
+        /**
+         * A part is here.
+         *
+         * @param from    where it begins in the range, in bytes
+         * @param length  in bytes
+         */
+        void read(long from, long length);
     }
 
     /**
