@@ -143,9 +143,9 @@
                     (number-option nil "--days" "N" "with --make: for how long it is accepted; default: 3650")]
                    plain-options)}
    "gateway"
-   {:does "play the gateway of this host until interrupted, or tell how it is doing"
+   {:does "be the gateway of this host until interrupted, or tell how it is doing"
     :options [["-c" "--controller NAME" "net0 to net7; default: net0"]
-              [nil "--status" "tell how the gateway of this host is doing, whichever process plays it"]
+              [nil "--status" "tell how the gateway of this host is doing, whichever process that is"]
               (number-option "-t" "--timeout-ms" "N" "with --status: how long to wait; default: 5000")
               edn-option help-option]}
    "topology"

@@ -130,7 +130,7 @@
                   (.callers s))})
 
 (defn gateway-status
-  "How a gateway is doing: one of this process, or without one that of this host, whichever process plays it; nil if none
+  "How a gateway is doing: one of this process, or without one that of this host, whichever process that is; nil if none
   does.
 
     {:controller \"net0\" :node 1 :pid 4711 :open? true :up-ms 52000

@@ -121,7 +121,7 @@
 
   Options:
     :controller  \"net0\", the default, to \"net7\"
-    :status      true: tells how the gateway of this host is doing, whichever process plays it
+    :status      true: tells how the gateway of this host is doing, whichever process that is
     :timeout-ms  with :status: how long to wait; default 5000"
   [opts]
   (perform :gateway opts))

@@ -462,7 +462,8 @@ public final class ImportSegment implements Segment {
         String reason = watcher.reason != null ? watcher.reason : connection.abortReason();
         return RsmException.of(RsmError.CONN_ABORTED, op).with("segment-id", segmentId).with("node", node)
             .with("reason", reason == null ? "revoked" : reason)
-            .hint("the exporter has revoked the segment or is gone: unmap, disconnect, and connect again");
+            .hint(("unreachable".equals(reason) ? "the exporter's host cannot be reached" : "the exporter has revoked the segment or is gone")
+                + ": unmap, disconnect, and connect again");
     }
 
     /**

@@ -18,6 +18,7 @@
             [rsmapi.test.segment :refer [with-segment]]
             [rsmapi.tool :as tool])
   (:import (java.io File StringWriter)
+           (java.net InetAddress ServerSocket)
            (java.nio.charset StandardCharsets)
            (java.util.concurrent TimeUnit)
            (org.rsmapi.sys Sockets)))
@@ -81,7 +82,7 @@
 
 ;; ------------------------------------------------------------------- help
 
-(def ^:private commands ["ls" "stat" "dump" "watch" "put" "export" "topology" "errors"])
+(def ^:private commands ["ls" "stat" "dump" "watch" "put" "export" "topology" "key" "gateway" "errors"])
 
 (deftest help
   (let [{:keys [exit out err]} (rsm "--help")]
@@ -356,6 +357,62 @@
                  (.start))]
     {:thread thread :out #(str out) :err #(str err)
      :result #(deref result 30000 :still-watching)}))
+
+(deftest segments-of-another-host
+  (let [end! (network/begin! [1 2] nil)
+        far  (fn [command ex & args] (concat [command (id-of ex)] args ["--controller" "net0" "--node" 2]))]
+    (System/setProperty "rsmapi.net.timeout" "20000")
+    (try
+      (with-open [two (rsm/get-controller "net1")]
+        (rsm/with-exported-segment [ex two {:size (* 2 page) :acl [{:node 1 :perm 0666}]}]
+          (testing "put"
+            (doseq [perm [0666 0222]]
+              (rsm/republish! ex {:acl [{:node 1 :perm perm}]})
+              (is (= {:exit 0 :out (str (id-of ex) ": long at 16, 8 bytes\n") :err ""} (apply rsm (far "put" ex 16 "long" perm "--signal"))))
+              (is (= perm (rsm/get-long ex 16)))
+              (is (nil? (rsm/signal-wait! ex {:timeout-ms 5000})))
+              (is (zero? (:exit (apply rsm (far "put" ex 21 "int" -2 "--byte-order" "big-endian")))))
+              (is (= -2 (rsm/get-int ex 21 :big-endian)))
+              (is (zero? (:exit (apply rsm (far "put" ex 1003 "text" "hello")))))
+              (is (= "hello" (rsm/get-text ex 1003 5)))
+              (doseq [at [-1 (* 2 page)]]
+                (is (= :rsm/bad-offset (:rsm/error (apply fails 1 (far "put" ex at "byte" 1)))))))
+            (rsm/republish! ex {:acl [{:node 1 :perm 0666}]})
+            (with-file [file "[:struct [:x :u64] [:y :u32]]"]
+              (is (zero? (:exit (apply rsm (far "put" ex "y" 7 "--layout" file)))))
+              (is (= 7 (rsm/get-int ex 8)))))
+          (testing "dump"
+            (is (re-find #"68 65 6c 6c 6f" (:out (apply rsm (far "dump" ex "--offset" 1000 "--length" 16))))))
+          (testing "watch"
+            (let [{:keys [out err result]} (apply watching nil (rest (far "watch" ex "-i" 5 "-l" 64 "--changes" 2)))]
+              (is (eventually (= 1 (count (filter seq (lines (out)))))) "the content comes first")
+              (rsm/put-byte! ex 40 1)
+              (is (eventually (re-find #"(?m)^\S+Z  00000028  00 -> 01$" (out))))
+              (rsm/put-byte! ex 41 1)
+              (is (= {:exit 0} (result)))
+              (is (= "" (err))))
+            (let [{:keys [out result]} (apply watching nil (rest (far "watch" ex "-i" 5 "-l" 64)))]
+              (is (eventually (seq (out))))
+              (rsm/unpublish! ex)
+              (is (= {:exit 4} (result)))))))
+      (finally (end!)))))
+
+(deftest a-gateway-whose-port-another-program-has
+  (let [end!    (network/begin! [1 2] nil)
+        port    (:port (first (hosts/nodes)))
+        taken   (ServerSocket. (int port) 5 (InetAddress/getByName "127.0.0.1"))
+        out     (StringWriter.)
+        gateway (doto (Thread. ^Runnable #(binding [*out* out] (cli/run ["gateway"] nil))) (.setDaemon true) (.start))]
+    (try
+      (is (eventually (re-find #"as soon as it has the port: the port cannot be had: Address already in use" (str out))) (str out))
+      (is (= 1 (count (lines (str out)))))
+      (.close taken)
+      (is (eventually (= 2 (count (lines (str out))))) "it has it now")
+      (finally
+        (.close taken)
+        (.interrupt gateway)
+        (.join gateway 10000)
+        (end!)))))
 
 (deftest changes-as-lines
   (with-segment [c ex _]

@@ -189,7 +189,7 @@ abstract class Door implements Service.Handler, Service.Chore {
         }
 
         static String reason(RsmException e) {
-            return String.valueOf(e.data().getOrDefault("reason", e.getMessage()));
+            return Introduction.inShort(e);
         }
     }
 }

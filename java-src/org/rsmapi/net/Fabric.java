@@ -68,6 +68,8 @@ final class Fabric {
     /** The nodes file as it was read last, and what it looked like then; for the clock. */
     private NodesFile nodes;
     private String stamp;
+    /** That of a file which is not right. */
+    private String noted;
     private long lookedAt;
     private final long begun = System.nanoTime();
     /** Who we are and whom we know, by the files as they were read last. */
@@ -447,7 +449,11 @@ final class Fabric {
         try {
             next = NodesFile.read("nodes", nodes.file());
         } catch (RsmException e) {
-            return; // new links report it
+            if (!found.equals(noted)) {
+                noted = found;
+                gateway.note(Introduction.inShort(e));
+            }
+            return; // new links report it as well
         }
         NodesFile before = nodes;
         stamp = found;

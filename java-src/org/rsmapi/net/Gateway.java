@@ -52,7 +52,10 @@ final class Gateway {
     private long triedAt = System.nanoTime();
     private boolean trying;
     private volatile boolean closed;
-    private volatile String lastRefusal;
+    private volatile Trouble last;
+
+    /** What was refused, or failed, and when. */
+    private record Trouble(String text, long at) {}
 
     Gateway(Fabric fabric) {
         this.fabric = fabric;
@@ -111,7 +114,7 @@ final class Gateway {
             });
             begun = true;
         } catch (RsmException e) {
-            lastRefusal = "the port cannot be had: " + e.getMessage();
+            note("the port cannot be had: " + e.getMessage());
         } finally {
             trying = begun;
         }
@@ -125,7 +128,7 @@ final class Gateway {
         try {
             localDoor = LocalDoor.open(this, doors);
         } catch (IOException | OsError e) {
-            lastRefusal = "processes of this host cannot be let in: " + e.getMessage();
+            note("processes of this host cannot be let in: " + e.getMessage());
         }
     }
 
@@ -133,8 +136,10 @@ final class Gateway {
     void open() {
         try {
             open(address(fabric.identity("gateway").here()));
-        } catch (IOException | RsmException | OsError e) {
-            lastRefusal = "the port cannot be had: " + e.getMessage();
+        } catch (RsmException e) {
+            note(Introduction.inShort(e));
+        } catch (IOException | OsError e) {
+            note("the port cannot be had: " + e.getMessage());
         }
     }
 
@@ -309,14 +314,14 @@ final class Gateway {
 
     /** Somebody was not let in. */
     void refused(InetAddress address, String reason) {
-        lastRefusal = address == null ? reason : address.getHostAddress() + ": " + reason; // who sees the number sees why, too
+        note(address == null ? reason : address.getHostAddress() + ": " + reason); // who sees the number sees why, too
         refusals.incrementAndGet();
     }
 
     /** A node has not kept to the rules. */
     void breach(int node) {
         breaches.incrementAndGet();
-        lastRefusal = "node " + node + " has asked for what its connection does not have";
+        note("node " + node + " has asked for what its connection does not have");
     }
 
     // ---- connects ----
@@ -369,7 +374,7 @@ final class Gateway {
             }
         } catch (RsmException e) {
             error = e.error();
-            hint = (String) e.data().get("hint");
+            hint = connection.hint(e);
         } catch (OsError e) {
             error = RsmError.INSUFFICIENT_RESOURCES;
             hint = "the other gateway lacks something: " + e.getMessage();
@@ -421,9 +426,15 @@ final class Gateway {
 
     // ---- status ----
 
-    /** What has been refused last, and why; null for nothing. */
+    /** What has been refused or has failed last, why, and how long ago; null for nothing. */
     String lastRefusal() {
-        return lastRefusal;
+        Trouble found = last;
+        return found == null ? null : found.text + " (" + (System.nanoTime() - found.at) / 1_000_000_000 + " s ago)";
+    }
+
+    /** Something has failed that whoever looks at the status wants to know of. */
+    void note(String trouble) {
+        last = new Trouble(trouble, System.nanoTime());
     }
 
     long refusals() {

@@ -28,7 +28,7 @@ import org.rsmapi.Topology.ConnectionState;
 public record GatewayStatus(String controller, int node, long pid, boolean open, long upMillis, List<Peer> peers, List<Caller> callers,
         Device device, long refusals, long breaches, String lastRefusal) {
     private static final int MOST_CALLERS = 200;
-    private static final int LONGEST_TEXT = 200;
+    private static final int LONGEST_TEXT = 500;
 
     /**
      * Another node.

@@ -8,6 +8,7 @@ import java.nio.channels.SocketChannel;
 import java.security.GeneralSecurityException;
 import java.security.cert.CertificateException;
 import java.security.cert.X509Certificate;
+import javax.net.ssl.SSLException;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
 import org.rsmapi.net.Link.Identity;
@@ -15,6 +16,8 @@ import org.rsmapi.net.Link.Identity;
 /** How two gateways get to know each other: TLS with their keys, then a greeting of each. It never waits. */
 final class Introduction implements AutoCloseable {
     private static final String OP = "link";
+    /** What the JDK says where the other side has said why. */
+    private static final String ALERT = "Received fatal alert";
 
     private final Seen seen;
     private final int here;
@@ -113,6 +116,7 @@ final class Introduction implements AutoCloseable {
         Greeting theirs = Greeting.decode(channel.received().slice(0, Greeting.BYTES));
         channel.received().position(Greeting.BYTES).compact();
         link = new Link(channel, seen.peer, version(theirs));
+        channel.enlarge();
         return true;
     }
 
@@ -136,7 +140,20 @@ final class Introduction implements AutoCloseable {
     /** What a failure means. */
     RsmException failure(Exception e) {
         RsmException failure = unreachable(seen.wanted >= 0 || !proved ? seen.wanted : seen.peer.node(), reason(e), e);
-        return seen.key == null ? failure : failure.with(proved ? "key" : "claimed-key", seen.key);
+        return seen.key == null ? failure : failure.with(proved ? "key" : "claimed-key", seen.key).with("own-key", seen.identity.own().fingerprint());
+    }
+
+    /** A failure in one sentence, for a status. */
+    static String inShort(RsmException failure) {
+        Object reason = failure.data().getOrDefault("reason", failure.data().get("hint"));
+        if (reason == null) {
+            return failure.getMessage();
+        }
+        Object key = failure.data().get("claimed-key");
+        Object file = failure.data().get("file");
+        Object line = failure.data().get("line");
+        return (failure.error() == RsmError.REMOTE_NODE_UNREACHABLE ? "" : failure.error() + ": ") + reason
+            + (key == null ? "" : ", " + key) + (file == null ? "" : " (" + file + (line == null ? "" : ", line " + line) + ")");
     }
 
     private String reason(Exception e) {
@@ -144,7 +161,9 @@ final class Introduction implements AutoCloseable {
             : e instanceof SocketTimeoutException ? "no answer in time"
             : seen.key != null && (proved || seen.wanted >= 0) ? "it does not accept this node's key, has not proved its own, or has ended"
             : seen.key != null ? "it has not proved that the key is its own"
-            : e instanceof IOException ? "it does not speak TLS 1.3 as a gateway does" : e.toString();
+            : e instanceof SSLException && String.valueOf(e.getMessage()).contains(ALERT) ? "it has broken off the handshake: it does not accept this node's key"
+            : e instanceof SSLException ? "it does not speak TLS 1.3 as a gateway does"
+            : e instanceof IOException ? "it has ended the connection in the handshake: it is no gateway, or one whose own files are not right" : e.toString();
     }
 
     static RsmException unreachable(int node, String reason, Exception cause) {

@@ -91,7 +91,7 @@ record Invitation(int node, int port, byte[] ours, byte[] theirs) {
         try (socket) {
             int uid = Sockets.peer(socket).uid();
             if (uid != 0 && uid != Credentials.uid() && uid != owner) {
-                throw failure("user " + Integer.toUnsignedString(uid) + " plays the gateway, who does not own the host's key");
+                throw failure("user " + Integer.toUnsignedString(uid) + " is the gateway, who does not own the host's key");
             }
             if (Poll.forInput(socket, deadline) != Poll.Outcome.READY) {
                 throw failure("the gateway of this host does not answer");

@@ -407,8 +407,7 @@ final class Peer implements Lane.Receiver {
 
     synchronized GatewayStatus.Peer status() {
         long silent = control == null ? -1 : control.silence(System.nanoTime()) / 1_000_000;
-        String reason = control != null || failure == null ? null
-            : String.valueOf(failure.data().getOrDefault("reason", failure.getMessage()));
+        String reason = control != null || failure == null ? null : Introduction.inShort(failure);
         return new GatewayStatus.Peer(node, state(), silent, connections.size(), path != null, reason);
     }
 

@@ -6,6 +6,7 @@ import java.nio.file.Path;
 import java.util.Locale;
 import org.rsmapi.RsmError;
 import org.rsmapi.RsmException;
+import org.rsmapi.spi.ConfFile;
 import org.rsmapi.sys.Credentials;
 
 /**
@@ -44,10 +45,14 @@ record Place(NodesFile nodes, int node, boolean local) {
         Invitation invitation = invitation(unit, System.nanoTime() + timeoutMillis * 1_000_000L);
         if (invitation == null) {
             if (!readable) {
+                if (Files.exists(key) && (!Files.isReadable(key) || owner != Credentials.uid())) {
+                    throw ConfFile.failure(OP, key).with("controller", NetProvider.TYPE + unit)
+                        .hint("no process of this host is the gateway, and this process cannot be: the key is another user's");
+                }
                 KeyFile.read(OP, key); // says why not
             }
             throw RsmException.of(RsmError.REMOTE_NODE_UNREACHABLE, OP).with("controller", NetProvider.TYPE + unit)
-                .hint("no process of this host plays the gateway");
+                .hint("no process of this host is the gateway");
         }
         return new Place(nodes, invitation.node(), true);
     }
@@ -80,7 +85,7 @@ record Place(NodesFile nodes, int node, boolean local) {
         long deadline = System.nanoTime() + timeout;
         Invitation invitation = invitation(unit, deadline);
         if (invitation == null) {
-            throw Introduction.unreachable(node, "no process of this host plays the gateway", null);
+            throw Introduction.unreachable(node, "no process of this host is the gateway", null);
         }
         if (invitation.node() != node) {
             throw Introduction.unreachable(node, "this host is node " + invitation.node() + " now", null);

@@ -41,6 +41,8 @@ final class Served {
     private Connection connection;
     private MappedRange window;
     private Permission permission;
+    /** Whether the importer's user is one of this host's. */
+    private boolean trusted;
     private long size;
     private boolean watched;
     /** Whether the importer has no events. */
@@ -92,12 +94,22 @@ final class Served {
             throw RsmException.of(RsmError.PERM_DENIED, "import-connect").hint("there is no such permission");
         }
         // to the calls that change ids, this number means no change
-        boolean trusted = session.peer().sameUsers() && asked.user().uid() != NO_ID && asked.user().gid() != NO_ID;
+        trusted = session.peer().sameUsers() && asked.user().uid() != NO_ID && asked.user().gid() != NO_ID;
         if (trusted && asked.user().uid() != Credentials.uid() && Credentials.uid() == 0) {
             asThatUser(() -> connect(false, deadline));
         } else {
             connect(!trusted || asked.user().uid() != Credentials.uid(), deadline);
         }
+    }
+
+    /** For the importer, why it cannot connect; null if there is nothing to say. */
+    String hint(RsmException failure) {
+        if (failure.error() == RsmError.SEG_NOT_PUBLISHED) {
+            return "that id is not published on node " + session.gateway().fabric().node();
+        }
+        Object hint = failure.data().get("hint");
+        return failure.error() == RsmError.PERM_DENIED && !trusted
+            ? hint + "; for the exporter's host, users of node " + session.peer().node() + " are others" : (String) hint;
     }
 
     /** Does something in a thread that has the ids of the importer's user. */

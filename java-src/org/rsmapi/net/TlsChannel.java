@@ -7,16 +7,16 @@ import java.nio.channels.SocketChannel;
 import javax.net.ssl.SSLEngine;
 import javax.net.ssl.SSLEngineResult;
 import javax.net.ssl.SSLEngineResult.HandshakeStatus;
-import javax.net.ssl.SSLException;
 
 /** A channel with TLS on it. */
 final class TlsChannel extends Channel {
-    /** Records that go to the socket with one call. */
+    /** Records for which there is room in each direction: for whoever has not proved to be one of us, and then. */
+    private static final int FIRST_RECORDS = 2;
     private static final int RECORDS = 8;
 
     private final SSLEngine engine;
-    private final ByteBuffer fromNet;
-    private final ByteBuffer toNet;
+    private ByteBuffer fromNet;
+    private ByteBuffer toNet;
     /** Whether there may be more to decrypt without anything being received. */
     private boolean more;
     private boolean begun;
@@ -32,8 +32,18 @@ final class TlsChannel extends Channel {
         super(socket, capacity + engine.getSession().getApplicationBufferSize());
         this.engine = engine;
         int packet = engine.getSession().getPacketBufferSize();
-        fromNet = ByteBuffer.allocate(RECORDS * packet);
-        toNet = ByteBuffer.allocate(RECORDS * packet);
+        fromNet = ByteBuffer.allocate(FIRST_RECORDS * packet);
+        toNet = ByteBuffer.allocate(FIRST_RECORDS * packet);
+    }
+
+    /** Makes room for much data, when both sides know each other; by the thread that has introduced them, before others use it. */
+    void enlarge() {
+        fromNet = larger(fromNet);
+        toNet = larger(toNet);
+    }
+
+    private static ByteBuffer larger(ByteBuffer buffer) {
+        return ByteBuffer.allocate(buffer.capacity() / FIRST_RECORDS * RECORDS).put(buffer.flip());
     }
 
     // ---- the beginning ----
@@ -81,14 +91,14 @@ final class TlsChannel extends Channel {
         }
         more = fromNet.position() > 0;
         if (result.getStatus() == SSLEngineResult.Status.CLOSED) {
-            throw new SSLException("the other side has ended the handshake");
+            throw new IOException("the other side has ended the handshake");
         }
         if (result.getStatus() != SSLEngineResult.Status.BUFFER_UNDERFLOW) {
             return true;
         }
         int n = read(fromNet);
         if (n < 0) {
-            throw new SSLException("the other side has ended the connection in the handshake");
+            throw new IOException("the other side has ended the connection in the handshake");
         }
         return n > 0;
     }

@@ -3,8 +3,10 @@ package org.rsmapi.spi;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
@@ -80,8 +82,10 @@ public record ConfFile(String what, String property, String variable, String sta
     }
 
     private RsmException unreadable(String op, Path file, Exception e) {
-        return failure(op, file).with("reason", e.toString()).causedBy(e)
-            .hint("the file cannot be read; the system property " + property + " names another one");
+        String reason = e instanceof NoSuchFileException ? "there is no such file"
+            : e instanceof AccessDeniedException ? "this process may not read it" : e.toString();
+        return failure(op, file).with("reason", reason).causedBy(e)
+            .hint("the file cannot be read; the system property " + property + " or the variable " + variable + " names another one");
     }
 
     /**

@@ -67,6 +67,11 @@
     :double (rsm/put-double! m offset value order)
     (rsm/put-bytes! m offset value)))
 
+(defn- in-mapping [im f]
+  (rsm/with-mapped-segment [m im]
+    (rsm/with-barrier [_ im]
+      (f m))))
+
 (defn- value-writer
   "A function that writes the value of a type, and returns what was written."
   [{:keys [offset type value byte-order]}]
@@ -77,10 +82,18 @@
         v    (value-of type value)
         _    (when (nil? v)
                (throw (bad-argument op "value" (str "it is not a value of the type " (name type)) :value value)))]
-    (fn [im m]
-      (write! m offset type v (cond (nil? byte-order) (rsm/byte-order im) (string? byte-order) (keyword byte-order) :else byte-order))
-      {:offset offset :type type
-       :length (if (bytes? v) (alength ^bytes v) (:bytes (types type)))})))
+    (fn [im]
+      (let [order  (cond (nil? byte-order) (rsm/byte-order im) (string? byte-order) (keyword byte-order) :else byte-order)
+            length (long (if (bytes? v) (alength ^bytes v) (:bytes (types type))))]
+        (if (= :mirrored (:memory (rsm/capabilities im))) ; a mapping would need the right to read as well
+          (rsm/with-local-memory [mem (+ 8 length) :round-up true]
+            (let [at (mod offset 8)] ; so that elements are moved as a whole
+              (write! mem at type v order)
+              (rsm/with-barrier [_ im]
+                (when (pos? length)
+                  (rsm/put! im offset mem at length)))))
+          (in-mapping im #(write! % offset type v order)))
+        {:offset offset :type type :length length}))))
 
 (defn- field-value
   "The value of a field: from the command line, a text that is read as EDN if it can be."
@@ -98,8 +111,8 @@
   [{:keys [offset field value]} layout]
   (let [path (if (string? field) (show/parse-path field) field)
         v    (field-value value)]
-    (fn [im m]
-      (layout/put! (layout/view m (layout-for layout im "put") offset) path v)
+    (fn [im]
+      (in-mapping im #(layout/put! (layout/view % (layout-for layout im "put") offset) path v))
       {:field path :value v})))
 
 (defn put
@@ -113,12 +126,10 @@
         data   (connected
                 opts op (if layout [:rdwr :write] [:write])
                 (fn [im]
-                  (rsm/with-mapped-segment [m im]
-                    (let [data (rsm/with-barrier [_ im]
-                                 (write im m))]
-                      (when signal
-                        (rsm/signal-post! im))
-                      (assoc data :segment-id (rsm/segment-id im))))))]
+                  (let [data (write im)]
+                    (when signal
+                      (rsm/signal-post! im))
+                    (assoc data :segment-id (rsm/segment-id im)))))]
     (if (:edn style)
       (show/print-edn data)
       (println (str (show/id-text (:segment-id data)) ": "

@@ -45,7 +45,7 @@
                       ["last refusal" last-refusal]]))
   (when (seq peers)
     (println)
-    (show/table style ["NODE" "STATE" "DATA" "IMPORTERS" "SILENT MS" "REASON"]
+    (show/table style ["NODE" "STATE" "DATA" "IMPORTS" "SILENT MS" "REASON"]
                 (map (juxt :node (comp name :state) #(if (:one-sided? %) "ucx" "tls") :importers :silent-ms :reason) peers)))
   (when (seq callers)
     (println)
@@ -57,22 +57,44 @@
                                            timeout-ms (assoc :timeout-ms timeout-ms)))]
     (when-not data
       (throw (args/failure RsmError/REMOTE_NODE_UNREACHABLE "gateway" :controller (or controller "net0")
-                           :hint "no process of this host plays the gateway")))
+                           :hint "no process of this host is the gateway")))
     (if (:edn style)
       (show/print-edn data)
       (print-status data style))
     data))
 
+(defn- pid-of-gateway
+  "Of the process of this host that is the gateway; nil if there is none that answers."
+  [controller]
+  (try
+    (:pid (hosts/gateway-status {:controller controller}))
+    (catch RsmException _ nil)))
+
+(defn- tell-of-takeover
+  "Prints a line when the process has become the gateway."
+  [^HostGateway gateway {:keys [controller node pid]}]
+  (future
+    (while (not (.isOpen gateway))
+      (Thread/sleep 200))
+    (println (str controller ": the gateway of node " node ", process " pid))
+    (flush)))
+
 (defn- play [controller style]
   (with-open [^HostGateway gateway (hosts/gateway (when controller {:controller controller}))]
-    (let [{:keys [node pid open?] :as data} (hosts/gateway-status gateway)
+    (let [{:keys [node pid open? last-refusal] :as data} (hosts/gateway-status gateway)
           data (select-keys data [:controller :node :pid :open?])]
       (if (:edn style)
         (show/print-edn data)
         (println (str (:controller data) ": the gateway of node " node ", process " pid
-                      (when-not open? ", as soon as the process ends that plays it now"))))
+                      (when-not open?
+                        (if-let [other (pid-of-gateway (:controller data))]
+                          (str ", as soon as process " other " ends, which is it now")
+                          (str ", as soon as it has the port: " last-refusal))))))
       (flush)
-      (common/await-interrupt #(.close gateway))
+      (let [telling (when-not (or open? (:edn style))
+                      (tell-of-takeover gateway data))]
+        (common/await-interrupt #(.close gateway))
+        (some-> telling future-cancel))
       data)))
 
 (defn gateway
@@ -94,7 +116,7 @@
   (every? #(or (not= :down (:state %)) (:reason %)) peers))
 
 (defn- status-of-network
-  "What the gateway of this host sees, or without one what this process sees, which plays it for a moment."
+  "What the gateway of this host sees, or without one what this process sees as the gateway for a moment."
   [controller]
   (or (hosts/gateway-status {:controller controller :timeout-ms patience-ms})
       (with-open [^HostGateway gateway (hosts/gateway {:controller controller})]

@@ -9,7 +9,7 @@
             [rsmapi.layout :as layout])
   (:import (java.time Instant)
            (java.time.temporal ChronoUnit)
-           (org.rsmapi RsmError)))
+           (org.rsmapi RsmError RsmException)))
 
 (set! *warn-on-reflection* true)
 (set! *unchecked-math* :warn-on-boxed)
@@ -123,11 +123,22 @@
           (vreset! drawn (count lines))
           (vreset! marked (boolean (some #(contains? % :old) found))))))))
 
+(defn- bring-in!
+  "Has a mapping show what the exporter has."
+  [im]
+  (when (= :mirrored (:memory (rsm/capabilities im)))
+    (try
+      (rsm/pull! (rsm/mapping im))
+      (catch RsmException e
+        (when-not (rsm/aborted? im)
+          (throw e))))))
+
 (defn- follow
   "Looks again and again, until there were so many changes (nil: without end)."
   [im {:keys [read-all find-changes]} show interval limit]
   (loop [before nil, n 0]
-    (let [after (read-all)
+    (let [after (do (bring-in! im)
+                    (read-all))
           _     (when (rsm/aborted? im) ; what was read after that is zeros
                   (throw (ended im)))
           found (find-changes before after)
