@@ -23,7 +23,7 @@ import org.rsmapi.Topology.ConnectionState;
  * @param device       the RDMA device of the gateway; null if it has none
  * @param refusals     connections that were not let in
  * @param breaches     how often another node asked for what its connection did not have
- * @param lastRefusal  who was not let in last, or asked too much, and why; null for nobody
+ * @param lastRefusal  who was not let in last, or asked too much, or what has failed; why, and how long ago; null for nothing
  */
 public record GatewayStatus(String controller, int node, long pid, boolean open, long upMillis, List<Peer> peers, List<Caller> callers,
         Device device, long refusals, long breaches, String lastRefusal) {

@@ -107,9 +107,9 @@ final class Served {
         if (failure.error() == RsmError.SEG_NOT_PUBLISHED) {
             return "that id is not published on node " + session.gateway().fabric().node();
         }
-        Object hint = failure.data().get("hint");
-        return failure.error() == RsmError.PERM_DENIED && !trusted
-            ? hint + "; for the exporter's host, users of node " + session.peer().node() + " are others" : (String) hint;
+        String hint = (String) failure.data().get("hint");
+        return hint != null && failure.error() == RsmError.PERM_DENIED && !trusted
+            ? hint + "; for the exporter's host, users of node " + session.peer().node() + " are others" : hint;
     }
 
     /** Does something in a thread that has the ids of the importer's user. */
@@ -187,17 +187,23 @@ final class Served {
         if (!oneSided || device == null || session.peer().device() == null || !permission.reads()) {
             return null;
         }
+        Exposed access = null;
+        boolean done = false;
         try {
-            Exposed access = Exposed.of(device, range, made.size(), permission.writes(), made.standing());
+            access = Exposed.of(device, range, made.size(), permission.writes(), made.standing());
             RemoteKeys all = access.keys();
             if (DESCRIPTION_BYTES + all.bytes() + layout(made).length <= Frame.LARGEST - Frame.HEADER) {
                 keys = all;
             }
-            return access;
+            done = true;
         } catch (RuntimeException | Error e) {
             session.gateway().fabric().noteOneSided("a segment cannot be registered: " + e.getMessage());
-            return null;
         }
+        if (!done && access != null) {
+            access.close();
+            access.unmap(() -> { });
+        }
+        return done ? access : null;
     }
 
     /** The exporter has ended the connection. */
