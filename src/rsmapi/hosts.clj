@@ -130,8 +130,8 @@
                   (.callers s))})
 
 (defn gateway-status
-  "How a gateway is doing: one of this process, or without one that of this host, whichever process that is; nil if none
-  does.
+  "How a gateway is doing: one of this process, or without one that of this host, whichever process that is; nil if
+  there is none.
 
     {:controller \"net0\" :node 1 :pid 4711 :open? true :up-ms 52000
      :peers    [{:node 2 :state :active :importers 3 :one-sided? false :silent-ms 120 :reason nil}]

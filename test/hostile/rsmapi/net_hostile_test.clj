@@ -428,6 +428,13 @@
               (is (= :ok (new-link id)))
               (is (< (grown) 64)))
             (is (= :ok (new-link id)))))
+        (testing "reads of what is known, each of which is answered, in turns" ; together 50 MB, in few bytes
+          (wire/with-link [link (enemy! hosts)]
+            (connect-all! link ids)
+            (let [seen (reaction link (repeat 3000 (wire/known-of 2 0 content)))]
+              (is (= :alive (peek seen)))
+              (is (= {[:data 1 0 0] 3000}
+                     (frequencies (map (fn [{:keys [type flags code ^bytes body]}] [type flags code (alength body)]) (pop seen))))))))
         (testing "sessions"
           (let [links (doall (keep (fn [_] (try (enemy! hosts) (catch IOException _ nil))) (range 300)))]
             (try

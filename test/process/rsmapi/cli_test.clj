@@ -404,7 +404,7 @@
         out     (StringWriter.)
         gateway (doto (Thread. ^Runnable #(binding [*out* out] (cli/run ["gateway"] nil))) (.setDaemon true) (.start))]
     (try
-      (is (eventually (re-find #"as soon as it has the port: the port cannot be had: Address already in use" (str out))) (str out))
+      (is (eventually (re-find #"waits to be the gateway of node 1; the port cannot be had: Address already in use" (str out))) (str out))
       (is (= 1 (count (lines (str out)))))
       (.close taken)
       (is (eventually (= 2 (count (lines (str out))))) "it has it now")

@@ -113,6 +113,10 @@ abstract class Channel implements AutoCloseable {
      */
     abstract boolean send(ByteBuffer plain) throws IOException;
 
+    /** Makes room for much data; before other threads use it. */
+    void enlarge() {
+    }
+
     /** What is still to be done before the socket is closed, without waiting. */
     protected void sayGoodbye() throws IOException {
     }

@@ -14,12 +14,16 @@ final class Exposed {
     private final UcxRegion segment;
     private final UcxRegion standingRegion;
     private final Standing standing;
+    private final RemoteKeys keys;
 
     private Exposed(OneSided device, UcxRegion segment, UcxRegion standingRegion, Standing standing) {
         this.device = device;
         this.segment = segment;
         this.standingRegion = standingRegion;
         this.standing = standing;
+        byte[] stands = ByteBuffer.allocate(Long.BYTES).order(ByteOrder.nativeOrder()).putLong(standing == null ? 0 : standing.expected())
+            .array();
+        this.keys = new RemoteKeys(device.address(), segment.key(), standingRegion == null ? new byte[0] : standingRegion.key(), stands);
     }
 
     /**
@@ -58,9 +62,12 @@ final class Exposed {
     }
 
     RemoteKeys keys() {
-        byte[] stands = ByteBuffer.allocate(Long.BYTES).order(ByteOrder.nativeOrder()).putLong(standing == null ? 0 : standing.expected())
-            .array();
-        return new RemoteKeys(device.address(), segment.key(), standingRegion == null ? new byte[0] : standingRegion.key(), stands);
+        return keys;
+    }
+
+    /** Has something done that closes it, which waits for whoever uses the device. Whoever calls does not wait. */
+    void later(Runnable closing) {
+        device.later(closing);
     }
 
     /** Ends all access. */

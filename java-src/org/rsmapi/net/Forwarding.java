@@ -308,7 +308,7 @@ final class Forwarding extends Session {
     }
 
     private void refuse(int number, int tag, RsmException failure) {
-        Object reason = failure.data().getOrDefault("reason", failure.data().get("hint"));
+        Object reason = Introduction.reason(failure);
         byte[] text = reason == null ? new byte[0] : String.valueOf(reason).getBytes(java.nio.charset.StandardCharsets.UTF_8);
         answer(number, tag, failure.error().code(), text);
     }

@@ -114,7 +114,7 @@ final class Gateway {
             });
             begun = true;
         } catch (RsmException e) {
-            note("the port cannot be had: " + e.getMessage());
+            note(Introduction.inShort(e));
         } finally {
             trying = begun;
         }
@@ -290,6 +290,9 @@ final class Gateway {
             refused(null, isBulk ? "a link for much data names a session that is not there" : session.party() + " has too many links");
             channel.close();
             return;
+        }
+        if (isBulk) {
+            channel.enlarge();
         }
         link.begin(hello.end());
     }

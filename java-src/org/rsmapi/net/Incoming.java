@@ -17,7 +17,7 @@ import org.rsmapi.spi.ExportedMemory;
  * told besides, other threads send at once if it is nobody's turn.
  */
 final class Incoming implements Service.Handler {
-    /** Bytes that are taken before it is the turn of another link. */
+    /** Bytes that are taken, or read for the other side, before it is the turn of another link. */
     private static final int TURN = 1 << 19;
     private static final int MOST_OWED = 1 << 20;
     private final Gateway gateway;
@@ -37,6 +37,8 @@ final class Incoming implements Service.Handler {
     /** What is to be sent as soon as there is room. */
     private final ArrayDeque<Runnable> backlog = new ArrayDeque<>();
     private int uncredited;
+    /** Of {@link #TURN}, what this turn has used. */
+    private long used;
     private long saidAt = System.nanoTime();
     private volatile long taken;
     /** Whether a frame is there that cannot be taken yet. */
@@ -89,8 +91,7 @@ final class Incoming implements Service.Handler {
                 drop(helloEnd);
                 add(Frame.WELCOME, 0, 0, 0, 1, Integer.BYTES).putInt(gateway.fabric().timeoutMillis());
                 key = channel.socket().register(service.selector(), SelectionKey.OP_READ, this);
-                takeFrames();
-                flush();
+                takeTurn();
             } catch (IOException e) {
                 ended.accept(e.toString());
             }
@@ -120,7 +121,7 @@ final class Incoming implements Service.Handler {
     private void takeTurn() {
         try {
             flush();
-            int bytes = 0;
+            used = 0;
             long before = channel.heardAt();
             do {
                 if (!takeFrames()) {
@@ -132,18 +133,18 @@ final class Incoming implements Service.Handler {
                     return;
                 }
                 if (n > 0) {
-                    bytes += n;
+                    used += n;
                     takeFrames();
                 }
                 if (n == 0 && !channel.hasMore()) {
                     break;
                 }
-            } while (bytes < TURN && channel.hasMore());
+            } while (used < TURN && channel.hasMore());
             if (channel.heardAt() != before) {
                 saySomething();
             }
             flush();
-            if (bytes >= TURN && channel.hasMore()) {
+            if (used >= TURN) {
                 goOnSoon();
             }
         } catch (IOException e) {
@@ -170,7 +171,7 @@ final class Incoming implements Service.Handler {
         int end = received.position();
         int at = 0;
         boolean room = true;
-        while (!closed && frame.look(received, at, end)) {
+        while (!closed && used < TURN && frame.look(received, at, end)) {
             room = hasRoom();
             if (!room) {
                 flush();
@@ -190,6 +191,11 @@ final class Incoming implements Service.Handler {
             drop(at);
         }
         return room;
+    }
+
+    /** So much was read for the other side, which may be told of it in a few bytes; in a turn. */
+    void use(long bytes) {
+        used += bytes;
     }
 
     private boolean hasRoom() {

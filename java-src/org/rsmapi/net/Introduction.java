@@ -116,7 +116,6 @@ final class Introduction implements AutoCloseable {
         Greeting theirs = Greeting.decode(channel.received().slice(0, Greeting.BYTES));
         channel.received().position(Greeting.BYTES).compact();
         link = new Link(channel, seen.peer, version(theirs));
-        channel.enlarge();
         return true;
     }
 
@@ -143,9 +142,14 @@ final class Introduction implements AutoCloseable {
         return seen.key == null ? failure : failure.with(proved ? "key" : "claimed-key", seen.key).with("own-key", seen.identity.own().fingerprint());
     }
 
+    /** Why something has failed, for people; null if that is not known. */
+    static Object reason(RsmException failure) {
+        return failure.data().getOrDefault("reason", failure.data().get("hint"));
+    }
+
     /** A failure in one sentence, for a status. */
     static String inShort(RsmException failure) {
-        Object reason = failure.data().getOrDefault("reason", failure.data().get("hint"));
+        Object reason = reason(failure);
         if (reason == null) {
             return failure.getMessage();
         }
@@ -161,9 +165,9 @@ final class Introduction implements AutoCloseable {
             : e instanceof SocketTimeoutException ? "no answer in time"
             : seen.key != null && (proved || seen.wanted >= 0) ? "it does not accept this node's key, has not proved its own, or has ended"
             : seen.key != null ? "it has not proved that the key is its own"
-            : e instanceof SSLException && String.valueOf(e.getMessage()).contains(ALERT) ? "it has broken off the handshake: it does not accept this node's key"
+            : e instanceof SSLException && String.valueOf(e.getMessage()).contains(ALERT) ? "it has rejected the handshake: compare this node's key with its nodes file"
             : e instanceof SSLException ? "it does not speak TLS 1.3 as a gateway does"
-            : e instanceof IOException ? "it has ended the connection in the handshake: it is no gateway, or one whose own files are not right" : e.toString();
+            : e instanceof IOException ? "it has ended the connection in the handshake: it is no gateway, or one that cannot use its own key or nodes file" : e.toString();
     }
 
     static RsmException unreachable(int node, String reason, Exception cause) {

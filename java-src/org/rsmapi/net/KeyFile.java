@@ -93,7 +93,7 @@ public record KeyFile(Path file, PrivateKey key, X509Certificate certificate) {
         } catch (FileAlreadyExistsException e) {
             throw ConfFile.failure(OP, file).causedBy(e).hint("the file is there already: a key is not replaced by mistake");
         } catch (IOException | RuntimeException e) {
-            throw ConfFile.failure(OP, file).with("reason", e.toString()).causedBy(e).hint("the file cannot be made");
+            throw ConfFile.failure(OP, file).with("reason", ConfFile.reason(e)).causedBy(e).hint("the file cannot be made");
         } catch (GeneralSecurityException e) {
             throw unsupported(file, e);
         }

@@ -2,6 +2,8 @@ package org.rsmapi.net;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.ThreadPoolExecutor;
 import org.rsmapi.sys.Threads;
 import org.rsmapi.sys.Ucx;
 import org.rsmapi.sys.UcxError;
@@ -23,8 +25,12 @@ final class OneSided implements AutoCloseable {
     private final UcxWorker worker;
     private final byte[] address;
     private final Thread thread = Threads.daemon(this::run, "rsmapi-ucx-progress");
+    /** One thread: what waits for the worker's lock keeps no thread from others. */
+    private final ThreadPoolExecutor closer = Fabric.pool("rsmapi-ucx-close", 1, 1, true);
     /** What peers may access until the worker is closed: over tcp only, which nobody but tests uses. */
     private final List<Runnable> retired = new ArrayList<>();
+    /** Whether the worker is closed; with the monitor of {@link #retired}. */
+    private boolean closed;
     private volatile boolean stopping;
     private volatile String failure;
 
@@ -69,10 +75,19 @@ final class OneSided implements AutoCloseable {
         return worker.connect(other);
     }
 
+    /** Has something closed that was registered. Whoever calls does not wait. */
+    void later(Runnable closing) {
+        try {
+            closer.execute(closing);
+        } catch (RejectedExecutionException | OutOfMemoryError e) { // the device is being closed, or there is no thread for it
+            closing.run();
+        }
+    }
+
     /** Has memory unmapped that was registered, when no peer can access it any more. */
     void unmap(Runnable unmapping) {
         synchronized (retired) {
-            if (Ucx.isOverTcp() && !stopping) {
+            if (Ucx.isOverTcp() && !closed) {
                 retired.add(unmapping);
                 return;
             }
@@ -105,6 +120,7 @@ final class OneSided implements AutoCloseable {
     @Override
     public void close() {
         stopping = true;
+        closer.shutdown(); // what it was given is still done
         try {
             worker.wake();
         } catch (UcxError e) {
@@ -123,6 +139,7 @@ final class OneSided implements AutoCloseable {
         } finally {
             List<Runnable> last;
             synchronized (retired) {
+                closed = true;
                 last = new ArrayList<>(retired);
                 retired.clear();
             }

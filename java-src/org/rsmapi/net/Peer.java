@@ -184,7 +184,11 @@ final class Peer implements Lane.Receiver {
     }
 
     private Lane makeLane(byte[] id, boolean isBulk) {
-        Lane lane = new Lane(fabric.reach(node), this, fabric.watcher(), fabric.timeout());
+        Channel channel = fabric.reach(node);
+        if (isBulk) {
+            channel.enlarge();
+        }
+        Lane lane = new Lane(channel, this, fabric.watcher(), fabric.timeout());
         boolean done = false;
         try {
             Reply welcome = new Reply(Frame.WELCOME);

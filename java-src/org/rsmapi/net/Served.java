@@ -187,23 +187,15 @@ final class Served {
         if (!oneSided || device == null || session.peer().device() == null || !permission.reads()) {
             return null;
         }
-        Exposed access = null;
-        boolean done = false;
         try {
-            access = Exposed.of(device, range, made.size(), permission.writes(), made.standing());
-            RemoteKeys all = access.keys();
-            if (DESCRIPTION_BYTES + all.bytes() + layout(made).length <= Frame.LARGEST - Frame.HEADER) {
-                keys = all;
-            }
-            done = true;
+            int most = Frame.LARGEST - Frame.HEADER - DESCRIPTION_BYTES - layout(made).length;
+            Exposed access = Exposed.of(device, range, made.size(), permission.writes(), made.standing());
+            keys = access.keys().bytes() <= most ? access.keys() : null;
+            return access;
         } catch (RuntimeException | Error e) {
             session.gateway().fabric().noteOneSided("a segment cannot be registered: " + e.getMessage());
+            return null;
         }
-        if (!done && access != null) {
-            access.close();
-            access.unmap(() -> { });
-        }
-        return done ? access : null;
     }
 
     /** The exporter has ended the connection. */
@@ -459,11 +451,7 @@ final class Served {
             close(ending, range);
             return;
         }
-        try { // closing what is exposed waits for whoever uses the device
-            session.gateway().fabric().work(() -> close(ending, range));
-        } catch (RsmException e) { // no thread for it
-            close(ending, range);
-        }
+        exposed.later(() -> close(ending, range));
     }
 
     private void close(Connection ending, MappedRange range) {

@@ -151,6 +151,7 @@ final class Serving extends Session {
     }
 
     private static void get(Incoming link, Frame frame, Served connection, Get wanted) {
+        link.use(wanted.length());
         if (connection != null && connection.isKnown(wanted)) {
             link.add(Frame.DATA, Frame.UNCHANGED, 0, frame.connection(), frame.tag(), 0);
             return;

@@ -10,9 +10,9 @@ import javax.net.ssl.SSLEngineResult.HandshakeStatus;
 
 /** A channel with TLS on it. */
 final class TlsChannel extends Channel {
-    /** Records for which there is room in each direction: for whoever has not proved to be one of us, and then. */
-    private static final int FIRST_RECORDS = 2;
-    private static final int RECORDS = 8;
+    /** Records for which there is room in each direction; if it is for much data. */
+    private static final int RECORDS = 2;
+    private static final int MANY_RECORDS = 8;
 
     private final SSLEngine engine;
     private ByteBuffer fromNet;
@@ -32,18 +32,18 @@ final class TlsChannel extends Channel {
         super(socket, capacity + engine.getSession().getApplicationBufferSize());
         this.engine = engine;
         int packet = engine.getSession().getPacketBufferSize();
-        fromNet = ByteBuffer.allocate(FIRST_RECORDS * packet);
-        toNet = ByteBuffer.allocate(FIRST_RECORDS * packet);
+        fromNet = ByteBuffer.allocate(RECORDS * packet);
+        toNet = ByteBuffer.allocate(RECORDS * packet);
     }
 
-    /** Makes room for much data, when both sides know each other; by the thread that has introduced them, before others use it. */
+    @Override
     void enlarge() {
         fromNet = larger(fromNet);
         toNet = larger(toNet);
     }
 
     private static ByteBuffer larger(ByteBuffer buffer) {
-        return ByteBuffer.allocate(buffer.capacity() / FIRST_RECORDS * RECORDS).put(buffer.flip());
+        return ByteBuffer.allocate(buffer.capacity() / RECORDS * MANY_RECORDS).put(buffer.flip());
     }
 
     // ---- the beginning ----

@@ -81,10 +81,14 @@ public record ConfFile(String what, String property, String variable, String sta
         return file;
     }
 
+    /** Why a file cannot be read or made, without the JVM's names. */
+    public static String reason(Exception e) {
+        return e instanceof NoSuchFileException ? "there is no such file or folder"
+            : e instanceof AccessDeniedException ? "this process may not do so" : e.toString();
+    }
+
     private RsmException unreadable(String op, Path file, Exception e) {
-        String reason = e instanceof NoSuchFileException ? "there is no such file"
-            : e instanceof AccessDeniedException ? "this process may not read it" : e.toString();
-        return failure(op, file).with("reason", reason).causedBy(e)
+        return failure(op, file).with("reason", reason(e)).causedBy(e)
             .hint("the file cannot be read; the system property " + property + " or the variable " + variable + " names another one");
     }
 

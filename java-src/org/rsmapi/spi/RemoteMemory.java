@@ -1,5 +1,7 @@
 package org.rsmapi.spi;
 
+import org.rsmapi.mem.Stage;
+
 /**
  * Moves data between this process and the memory of an exporter that cannot be mapped here. {@link Connection#remote()} returns one
  * where that is so.
@@ -23,7 +25,7 @@ public interface RemoteMemory {
     /** The most bytes that {@link #getChanged} is asked for. */
     long MOST_CHANGED = 4 << 20;
     /** The most bytes that the other methods are asked for. */
-    long MOST_AT_ONCE = 256 << 10;
+    long MOST_AT_ONCE = Stage.BYTES;
 
     /**
      * Writes to the segment. When it returns, the local memory can be used for something else. Whether the data has arrived,

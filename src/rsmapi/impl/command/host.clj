@@ -70,13 +70,16 @@
     (:pid (hosts/gateway-status {:controller controller}))
     (catch RsmException _ nil)))
 
+(defn- is-gateway [{:keys [controller node pid]}]
+  (str controller ": the gateway of node " node ", process " pid))
+
 (defn- tell-of-takeover
   "Prints a line when the process has become the gateway."
-  [^HostGateway gateway {:keys [controller node pid]}]
+  [^HostGateway gateway data]
   (future
     (while (not (.isOpen gateway))
       (Thread/sleep 200))
-    (println (str controller ": the gateway of node " node ", process " pid))
+    (println (is-gateway data))
     (flush)))
 
 (defn- play [controller style]
@@ -85,11 +88,12 @@
           data (select-keys data [:controller :node :pid :open?])]
       (if (:edn style)
         (show/print-edn data)
-        (println (str (:controller data) ": the gateway of node " node ", process " pid
-                      (when-not open?
+        (println (if open?
+                   (is-gateway data)
+                   (str (:controller data) ": process " pid " waits to be the gateway of node " node "; "
                         (if-let [other (pid-of-gateway (:controller data))]
-                          (str ", as soon as process " other " ends, which is it now")
-                          (str ", as soon as it has the port: " last-refusal))))))
+                          (str "process " other " is the gateway now")
+                          last-refusal)))))
       (flush)
       (let [telling (when-not (or open? (:edn style))
                       (tell-of-takeover gateway data))]

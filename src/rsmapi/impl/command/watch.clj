@@ -37,7 +37,8 @@
 (defn- watched-bytes
   "What watch does for bytes: how to read them, what has changed, and how to show it."
   [m offset length style]
-  {:read-all #(rsm/get-bytes m offset length)
+  {:range {:offset offset :length length}
+   :read-all #(rsm/get-bytes m offset length)
    :find-changes (fn [^bytes before ^bytes after]
               (if before
                 (for [[from to] (runs before after)]
@@ -65,7 +66,8 @@
   "What watch does for the fields of a layout, of which there are always the same."
   [m layout offset style]
   (let [view (layout/view m layout offset)]
-    {:read-all #(show/leaves (deref view))
+    {:range {:offset offset :length (layout/size-of layout)}
+     :read-all #(show/leaves (deref view))
      :find-changes (fn [before after]
                 (if before
                   (keep (fn [[[path old] [_ new]]]
@@ -88,7 +90,7 @@
 
 (defn- ended [im]
   (args/failure RsmError/CONN_ABORTED "watch" :segment-id (rsm/segment-id im)
-                :hint "the exporter has unpublished the segment or has ended"))
+                :hint "the exporter has unpublished the segment, has ended, or cannot be reached"))
 
 (defn- pause [^long ms op]
   (try
@@ -125,19 +127,19 @@
 
 (defn- bring-in!
   "Has a mapping show what the exporter has."
-  [im]
+  [im watched]
   (when (= :mirrored (:memory (rsm/capabilities im)))
     (try
-      (rsm/pull! (rsm/mapping im))
+      (rsm/pull! (rsm/mapping im) (:range watched))
       (catch RsmException e
         (when-not (rsm/aborted? im)
           (throw e))))))
 
 (defn- follow
   "Looks again and again, until there were so many changes (nil: without end)."
-  [im {:keys [read-all find-changes]} show interval limit]
+  [im {:keys [read-all find-changes] :as watched} show interval limit]
   (loop [before nil, n 0]
-    (let [after (do (bring-in! im)
+    (let [after (do (bring-in! im watched)
                     (read-all))
           _     (when (rsm/aborted? im) ; what was read after that is zeros
                   (throw (ended im)))

@@ -28,7 +28,8 @@
   (:require [clojure.edn :as edn]
             [clojure.java.io :as io]
             [clojure.string :as str]
-            [rsmapi.test.compiled :as compiled])
+            [rsmapi.test.compiled :as compiled]
+            [rsmapi.test.javac :as javac])
   (:import (java.io BufferedReader BufferedWriter File PrintStream)
            (java.lang ProcessBuilder$Redirect)
            (java.nio.charset StandardCharsets)
@@ -132,9 +133,6 @@
 (defn- permit! [p mode]
   (Files/setPosixFilePermissions (path p) (PosixFilePermissions/fromString mode)))
 
-(defn- delete-tree! [root]
-  (run! #(.delete ^File %) (reverse (file-seq (io/file root)))))
-
 (defn- copy-tree!
   "Copies a file or a folder so that everybody can read the copy."
   [from to]
@@ -161,15 +159,14 @@
                         (Thread. ^Runnable (fn []
                                              (doseq [{:keys [^Process process]} @living]
                                                (.destroyForcibly process))
-                                             (delete-tree! dir))))
+                                             (javac/delete-tree! dir))))
       dir)))
 
 (defn- class-path []
   (->> (str/split (System/getProperty "java.class.path") (re-pattern File/pathSeparator))
        (map #(.getAbsoluteFile (io/file %)))
        (filter #(.exists ^File %))
-       (#(concat % (compiled/class-path))) ; the last one, so that copies of it are newer than those of the sources
-       distinct))
+       (compiled/add)))
 
 (defonce ^:private public-class-path
   ;; Copies of all entries, for users who cannot read the originals.
@@ -542,7 +539,7 @@
                   (and (not (zero? exit)) (not @(:killed? child))) (complaint child "died"))]
       (try (.close ^BufferedWriter in) (catch java.io.IOException _))
       (swap! living disj child)
-      (delete-tree! dir)
+      (javac/delete-tree! dir)
       (when wrong (throw wrong))
       exit)))
 

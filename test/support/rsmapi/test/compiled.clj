@@ -2,7 +2,8 @@
   "The namespaces of the library and of test/support compiled, for children: reading them is most of what a child does until it is ready.
   The JVM that runs the tests reads them itself, as users do."
   (:require [clojure.java.io :as io]
-            [clojure.string :as str])
+            [clojure.string :as str]
+            [rsmapi.test.javac :as javac])
   (:import (java.io File)
            (java.util List)
            (java.util.concurrent TimeUnit)))
@@ -65,7 +66,7 @@
 (defn- delete-old! [^File parent]
   (doseq [^File f (.listFiles parent)
           :when (< (.lastModified f) (- (System/currentTimeMillis) (long kept-ms)))]
-    (run! #(.delete ^File %) (reverse (file-seq f)))))
+    (javac/delete-tree! f)))
 
 (defn- made []
   (let [parent (.getAbsoluteFile (io/file "target" "test-compiled"))
@@ -79,8 +80,10 @@
 (defonce ^:private folder
   (delay (or (some-> (System/getProperty property) io/file) (made))))
 
-(defn class-path
-  "What comes behind the rest of a child's class path. Nothing where a JVM takes minutes for it, under emulation."
-  []
-  (when (= 1 (Long/getLong "rsmapi.test.patience" 1))
-    (filter #(.exists ^File %) [@folder])))
+(defn add
+  "A child's class path with the classes at its end, so that copies of them are newer than those of the sources. Without them where a JVM
+  takes minutes to compile, under emulation."
+  [class-path]
+  (if (= 1 (Long/getLong "rsmapi.test.patience" 1))
+    (distinct (concat class-path (filter #(.exists ^File %) [@folder])))
+    class-path))

@@ -11,6 +11,8 @@
            (java.security.cert X509Certificate)
            (java.util Arrays)
            (javax.net.ssl KeyManager SSLContext SSLSocket TrustManager X509ExtendedTrustManager X509KeyManager)
+           (org.rsmapi LocalMemory)
+           (org.rsmapi.mem Fingerprint)
            (org.rsmapi.net KeyFile)
            (org.rsmapi.sys Credentials Poll Poll$Outcome Sockets Sockets$Message)))
 
@@ -63,6 +65,15 @@
 (defn put [number offset ^bytes data] {:type :put :connection number :body (bytes-of [:u64 offset] data)})
 (defn get-of [number offset length & {:keys [tag]}]
   {:type :get :connection number :tag (or tag 7) :body (bytes-of [:u64 offset] [:u32 length])})
+(defn known-of
+  "A get of what the asker says it has."
+  [number offset ^bytes has & {:keys [tag]}]
+  (let [n (alength has)
+        ^Fingerprint known (with-open [m (LocalMemory/allocate n)]
+                             (.putBytes m 0 has 0 n)
+                             (Fingerprint/of (.address m) n 5 6))]
+    {:type :get :flags 1 :connection number :tag (or tag 7)
+     :body (bytes-of [:u64 offset] [:u32 n] [:u64 5] [:u64 6] [:u64 (.first known)] [:u64 (.second known)])}))
 (defn atomic [number offset flags operand expected]
   {:type :atomic :flags flags :connection number :tag 7 :body (bytes-of [:u64 offset] [:u64 operand] [:u64 expected])})
 
