@@ -4,6 +4,7 @@
             [clojure.string :as str]
             [clojure.test :refer [deftest is testing]]
             [rsmapi.error :as error]
+            [rsmapi.test.files :as files]
             [rsmapi.test.javac :as javac]
             [rsmapi.test.outcome :refer [failure]])
   (:import (java.io File)
@@ -18,7 +19,7 @@
 
 (defmacro ^:private with-folder [[sym] & body]
   `(let [~(with-meta sym {:tag `File}) (javac/temp-dir)]
-     (try ~@body (finally (javac/delete-tree! ~sym)))))
+     (try ~@body (finally (files/delete-tree! ~sym)))))
 
 (defn- path ^Path [folder name] (.toPath (io/file folder name)))
 

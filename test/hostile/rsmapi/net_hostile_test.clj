@@ -10,6 +10,7 @@
             [rsmapi.error :as error]
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.test.hosts :as hosts]
+            [rsmapi.test.files :as files]
             [rsmapi.test.javac :as javac]
             [rsmapi.test.outcome :refer [outcome]]
             [rsmapi.test.runner :as runner]
@@ -82,7 +83,7 @@
           :opts {:label "node 2" :quick? true
                  :jvm-opts [(str "-Drsmapi.nodes=" file) (str "-Drsmapi.key=" (.file ^KeyFile (keys 2)))
                             (str "-Drsmapi.net.timeout=" timeout-ms)]}})
-      (finally (javac/delete-tree! folder)))))
+      (finally (files/delete-tree! folder)))))
 
 (defmacro ^:private with-victim
   "Evaluates body with sym bound to the hosts, and :child a child that is node 2."

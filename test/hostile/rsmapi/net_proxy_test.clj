@@ -14,6 +14,7 @@
             [rsmapi.error :as error]
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.test.hosts :as hosts]
+            [rsmapi.test.files :as files]
             [rsmapi.test.javac :as javac]
             [rsmapi.test.outcome :refer [outcome]]
             [rsmapi.test.proxy :as proxy]
@@ -63,7 +64,7 @@
         (System/clearProperty "rsmapi.net.timeout")
         (doseq [unit [importing exporting], what ["nodes" "key"]]
           (System/clearProperty (hosts/property unit what)))
-        (javac/delete-tree! folder)))))
+        (files/delete-tree! folder)))))
 
 ;; ------------------------------------------------------------ the segment
 ;;

@@ -15,6 +15,7 @@
             [rsmapi.test.child :as child :refer [eventually]]
             [rsmapi.test.hosts :as hosts]
             [rsmapi.test.ids :refer [fresh-id]]
+            [rsmapi.test.files :as files]
             [rsmapi.test.javac :as javac]
             [rsmapi.test.oracle :as oracle]
             [rsmapi.test.proxy :as proxy]
@@ -78,7 +79,7 @@
         (System/clearProperty "rsmapi.net.timeout")
         (doseq [unit (vals units), what ["nodes" "key"]]
           (System/clearProperty (hosts/property unit what)))
-        (javac/delete-tree! folder)))))
+        (files/delete-tree! folder)))))
 
 (defn- threads []
   (->> (keys (Thread/getAllStackTraces))

@@ -4,6 +4,7 @@
   (:require [clojure.java.io :as io]
             [clojure.string :as str]
             [clojure.test :refer [deftest is testing]]
+            [rsmapi.test.files :as files]
             [rsmapi.test.javac :as javac]
             [rsmapi.test.runner :as runner])
   (:import (java.io File)
@@ -63,4 +64,4 @@
           (has-line? out #"revoked: RSMERR_CONN_ABORTED \(40\) in get-long: .*unpublished.*")
           (has-line? out #"connect again: RSMERR_SEG_NOT_PUBLISHED \(7\) in import-connect: .*")))
       (finally
-        (javac/delete-tree! dir)))))
+        (files/delete-tree! dir)))))

@@ -7,6 +7,7 @@
             [rsmapi.error :as error]
             [rsmapi.test.child :refer [eventually]]
             [rsmapi.test.ids :refer [fresh-id]]
+            [rsmapi.test.files :as files]
             [rsmapi.test.javac :as javac]
             [rsmapi.test.outcome :refer [failure]]
             [rsmapi.test.runner :as runner])
@@ -33,7 +34,7 @@
         (f))
       (finally
         (.setContextClassLoader thread before)
-        (javac/delete-tree! dir)))))
+        (files/delete-tree! dir)))))
 
 (defn- two-nodes []
   (rsm/with-controller [one "copy0" {:node 1}]

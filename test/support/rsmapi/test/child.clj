@@ -29,7 +29,7 @@
             [clojure.java.io :as io]
             [clojure.string :as str]
             [rsmapi.test.compiled :as compiled]
-            [rsmapi.test.javac :as javac])
+            [rsmapi.test.files :as files])
   (:import (java.io BufferedReader BufferedWriter File PrintStream)
            (java.lang ProcessBuilder$Redirect)
            (java.nio.charset StandardCharsets)
@@ -159,7 +159,7 @@
                         (Thread. ^Runnable (fn []
                                              (doseq [{:keys [^Process process]} @living]
                                                (.destroyForcibly process))
-                                             (javac/delete-tree! dir))))
+                                             (files/delete-tree! dir))))
       dir)))
 
 (defn- class-path []
@@ -539,7 +539,7 @@
                   (and (not (zero? exit)) (not @(:killed? child))) (complaint child "died"))]
       (try (.close ^BufferedWriter in) (catch java.io.IOException _))
       (swap! living disj child)
-      (javac/delete-tree! dir)
+      (files/delete-tree! dir)
       (when wrong (throw wrong))
       exit)))
 

@@ -3,7 +3,7 @@
   The JVM that runs the tests reads them itself, as users do."
   (:require [clojure.java.io :as io]
             [clojure.string :as str]
-            [rsmapi.test.javac :as javac])
+            [rsmapi.test.files :as files])
   (:import (java.io File)
            (java.util List)
            (java.util.concurrent TimeUnit)))
@@ -66,7 +66,7 @@
 (defn- delete-old! [^File parent]
   (doseq [^File f (.listFiles parent)
           :when (< (.lastModified f) (- (System/currentTimeMillis) (long kept-ms)))]
-    (javac/delete-tree! f)))
+    (files/delete-tree! f)))
 
 (defn- made []
   (let [parent (.getAbsoluteFile (io/file "target" "test-compiled"))

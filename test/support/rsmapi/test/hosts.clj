@@ -5,6 +5,7 @@
             [clojure.string :as str]
             [rsmapi.test.child :as child]
             [rsmapi.test.far :as far]
+            [rsmapi.test.files :as files]
             [rsmapi.test.javac :as javac])
   (:import (java.lang.reflect Field Method)
            (java.net InetAddress ServerSocket)
@@ -62,7 +63,7 @@
       (System/clearProperty "rsmapi.net.timeout")
       (dotimes [unit (count nodes)]
         (run! #(System/clearProperty (property unit %)) ["nodes" "key"]))
-      (javac/delete-tree! folder))))
+      (files/delete-tree! folder))))
 
 (def ^:private settle-method
   (delay (doto ^Method (.getDeclaredMethod (Class/forName "org.rsmapi.net.Fabric") "settle" (make-array Class 0))

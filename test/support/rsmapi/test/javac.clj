@@ -12,9 +12,6 @@
 (defn temp-dir ^File []
   (.toFile (Files/createTempDirectory "rsmapi-java" (make-array FileAttribute 0))))
 
-(defn delete-tree! [^File dir]
-  (run! #(.delete ^File %) (reverse (file-seq dir))))
-
 (defn- library
   "Where the classes of the library are: a folder or a jar."
   []

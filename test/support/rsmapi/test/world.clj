@@ -8,6 +8,7 @@
             [rsmapi.test.host-process :as hp]
             [rsmapi.test.hosts :as hosts]
             [rsmapi.test.ids :refer [fresh-id]]
+            [rsmapi.test.files :as files]
             [rsmapi.test.javac :as javac]
             [rsmapi.test.netns :as netns]
             [rsmapi.test.peer :as peer]
@@ -115,7 +116,7 @@
     (is (eventually (every? empty? (map #(netns/pids net %) (:hosts net)))) "no process is left")
     (finally
       (netns/remove! net)
-      (javac/delete-tree! folder)))
+      (files/delete-tree! folder)))
   (is (empty? (netns/left net))))
 
 (defn end-worlds!
